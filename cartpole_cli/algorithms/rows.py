@@ -1,0 +1,47 @@
+"""Rollouts as rows: the valid ones packed to the front and cut into minibatches of one fixed size."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """M minibatches of B rows. `mask` is False where a minibatch is padded; only the last filled one is."""
+
+    index: Int[Tensor, "S M B"]
+    mask: Bool[Tensor, "S M B"]
+
+    def take(self, column: Tensor) -> Tensor:
+        """A rollout's column [S, T, N, ...] as minibatches [S, M, B, ...]."""
+        num_seeds, num_rows = column.shape[0], column.shape[1] * column.shape[2]
+        first_row = torch.arange(num_seeds, device=column.device) * num_rows
+        index = (self.index + first_row[:, None, None]).flatten()
+        return column.flatten(0, 2).index_select(0, index).view(*self.index.shape, *column.shape[3:])
+
+    def split(self, columns: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Columns [S, M, B, ...] as one record of columns [S, B, ...] per minibatch."""
+        return [{name: column[:, m] for name, column in columns.items()} for m in range(self.index.shape[1])]
+
+    @property
+    def num_filled(self) -> int:
+        """How many minibatches hold a valid row of any seed (the host waits for the device here)."""
+        return int(self.mask.any(dim=2).any(dim=0).sum())
+
+
+def pack(valid: Bool[Tensor, "S T N"], size: int, key: Float[Tensor, "S T N"] | None = None) -> Packing:
+    """Cut the valid rows into minibatches of `size` rows: in order, or shuffled by uniform `key`s.
+
+    Every valid row is used exactly once. The shapes depend on T, N and size alone.
+    """
+    invalid = (~valid).flatten(1)
+    rank = invalid.float() if key is None else key.flatten(1) + 2.0 * invalid
+    order = rank.argsort(dim=1, stable=True)
+    num_rows = order.shape[1]
+    num_batches = -(-num_rows // size)
+    position = torch.arange(num_batches * size, device=valid.device)
+    index = order[:, position % num_rows]
+    mask = position < (num_rows - invalid.sum(dim=1, keepdim=True))
+    return Packing(index.view(-1, num_batches, size), mask.view(-1, num_batches, size))

@@ -1,0 +1,148 @@
+"""`cartpole train`."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cartpole_cli.recipe import Recipe
+    from cartpole_cli.runs.session import Session, Summary
+
+EXIT_NO_RESULT = 1
+EXIT_INTERRUPTED = 130
+
+
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Recipe fields to change, as in trainer.num_steps=5000.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A recipe's name or path.")] = "reinforce",
+    seed: Annotated[int | None, typer.Option(help="Same as trainer.seed=SEED.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="The run's folder in the runs folder.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Train a policy and write its run folder."""
+    from cartpole_cli.recipe_files import find_recipe, load_recipe
+
+    path = find_recipe(recipe)
+    options = {"seed": seed, "device": device}
+    changes = [f"trainer.{key}={value}" for key, value in options.items() if value is not None]
+    resolved = load_recipe(path, [*(overrides or []), *changes])
+    if dry_run:
+        print(resolved.to_toml(), end="")
+        return
+    summary = _run(resolved, path.stem, runs_dir, name, quiet=quiet, as_json=as_json)
+    if summary.status == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if summary.status == "failed":
+        raise typer.Exit(EXIT_NO_RESULT)
+
+
+def _run(
+    recipe: "Recipe", recipe_name: str, runs_dir: Path, name: str | None, *, quiet: bool, as_json: bool
+) -> "Summary":
+    import torch
+    from rich.console import Console
+
+    from cartpole_cli.cli.console import TrainingDisplay
+    from cartpole_cli.runs.session import Session
+    from cartpole_cli.training.build import choose_device
+
+    torch.set_num_threads(recipe.trainer.num_threads)
+    console = Console(stderr=as_json, quiet=quiet, highlight=False)
+    device = choose_device(recipe.trainer.device)
+    _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
+    session = Session(
+        recipe,
+        device=device,
+        recipe_name=recipe_name,
+        runs_dir=runs_dir,
+        name=name,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    title = f"{recipe.algorithm.name} on {recipe.environment.id}"
+    with session:
+        with (
+            _stop_on_signal(session),
+            TrainingDisplay(console, num_steps=recipe.trainer.num_steps, title=title) as display,
+        ):
+            for report in session.reports():
+                display.update(report)
+        summary = session.finish()
+    _print(console, describe(summary))
+    if as_json:
+        print(json.dumps(asdict(summary)))
+    return summary
+
+
+def describe(summary: "Summary") -> str:
+    """The result in a few lines."""
+    effort = f"{summary.env_steps} steps, {summary.seconds:.1f} s"
+    if summary.status == "interrupted":
+        return f"interrupted after {effort}; all that was learned is in {summary.run_dir} (last.pth)"
+    if summary.status == "failed":
+        return (
+            f"failed after {effort}: a gradient was not finite; try a lower trainer.learning_rate\n"
+            f"last good checkpoint: {summary.best_checkpoint or 'none yet'}"
+        )
+    assert summary.mean_return is not None
+    assert summary.min_return is not None
+    assert summary.ci95 is not None
+    low, high = summary.ci95
+    return (
+        f"{'solved' if summary.solved else 'finished'} after {effort}\n"
+        f"held-out return {summary.mean_return:.1f} (95 % interval {low:.1f} to {high:.1f}, "
+        f"worst {summary.min_return:.1f}, {summary.episodes} episodes)\n"
+        f"best checkpoint: {summary.best_checkpoint}"
+    )
+
+
+def _device_hint(asked: str, chosen: str) -> str:
+    if asked != "auto":
+        return ""
+    if chosen == "cpu":
+        return " (for a network this small usually faster than a GPU; --device chooses)"
+    return " (a network this small usually trains faster on the CPU: --device cpu)"
+
+
+@contextmanager
+def _stop_on_signal(session: "Session") -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks the run to stop at its next report; a second one ends it at once."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(_number: int, _frame: object) -> None:
+        session.request_stop()
+        restore()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _print(console: "Console", text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)

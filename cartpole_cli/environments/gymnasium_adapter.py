@@ -1,0 +1,176 @@
+"""Any Gymnasium environment with a Box observation and a Discrete or Box action, S seeds of N environments.
+
+`sync` and `async` run with autoreset disabled: an environment that ended is reset by mask, with a seed of its own
+episode, so that an episode depends on nothing that happened before it. `vector_entry_point` (CartPoleVectorEnv)
+knows next-step autoreset only: the row after an end is a reset, ignores its action and is not valid.
+"""
+
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AutoresetMode, VectorEnv
+from jaxtyping import Float
+from torch import Tensor
+
+from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.randomness import Streams
+
+Vectorization = Literal["sync", "async", "vector_entry_point"]
+
+
+class GymnasiumAdapter:
+    """S Gymnasium vector environments, stepped in turn.
+
+    Raises:
+        CartpoleError: Gymnasium cannot make the environment, or its spaces are of another kind.
+    """
+
+    def __init__(
+        self,
+        environment_id: str,
+        vectorization: Vectorization,
+        streams: Streams,
+        num_envs: int,
+        *,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        self.streams = streams.named("environment")
+        self.num_seeds, self.num_envs = len(streams.seeds), num_envs
+        self._next_step_reset = vectorization == "vector_entry_point"
+        self._environments = [_make(environment_id, vectorization, num_envs, max_episode_steps) for _ in streams.seeds]
+        first = self._environments[0]
+        self.actions = _actions(environment_id, first)
+        self.observation_size = _observation_size(environment_id, first)
+        self.max_episode_steps = _episode_limit(environment_id, first, max_episode_steps)
+        self.num_episodes = np.zeros((self.num_seeds, num_envs), dtype=np.int64)
+        self._over = np.zeros((self.num_seeds, num_envs), dtype=bool)
+        self.num_resets = 0
+        self.reset()
+
+    def reset(self) -> None:
+        observations = []
+        for index, environment in enumerate(self._environments):
+            seed: Any = self._reset_seed(index) if self._next_step_reset else self._episode_seeds(index)
+            observations.append(environment.reset(seed=seed)[0])
+            self.num_episodes[index] += 1
+        self.num_resets += 1
+        self._over[:] = False
+        self.observation: Float[Tensor, "S N O"] = self._observations(observations)
+
+    def step(self, action: Tensor) -> Transition:
+        observation, valid = self.observation, self._tensor(~self._over)
+        actions = action.cpu().numpy()
+        steps = [
+            environment.step(actions[index].astype(environment.single_action_space.dtype))
+            for index, environment in enumerate(self._environments)
+        ]
+        next_observation = self._observations([step[0] for step in steps])
+        terminated = np.stack([step[2] for step in steps])
+        truncated = np.stack([step[3] for step in steps]) & ~terminated
+        ended = terminated | truncated
+        if self._next_step_reset:
+            self._over = ended
+            self.observation = next_observation
+        else:
+            self.observation = self._reset_ended(ended, next_observation)
+        return Transition(
+            observation=observation,
+            reward=self._tensor(np.stack([step[1] for step in steps]).astype(np.float32)),
+            next_observation=next_observation,
+            terminated=self._tensor(terminated),
+            truncated=self._tensor(truncated),
+            valid=valid,
+        )
+
+    def _reset_ended(
+        self, ended: "np.ndarray[Any, np.dtype[np.bool_]]", observation: Float[Tensor, "S N O"]
+    ) -> Float[Tensor, "S N O"]:
+        if not ended.any():
+            return observation
+        fresh = observation.clone()
+        for index, environment in enumerate(self._environments):
+            if ended[index].any():
+                seeds: Any = self._episode_seeds(index)
+                after = environment.reset(seed=seeds, options={"reset_mask": ended[index].copy()})[0]
+                fresh[index] = self._observations([after])[0]
+                self.num_episodes[index] += ended[index]
+        return fresh
+
+    def _episode_seeds(self, index: int) -> list[int]:
+        """A seed for the next episode of each environment of a seed: keyed by (environment, episode number)."""
+        return [
+            self.streams.integer(index, "episode", env, int(episode)) % 2**31
+            for env, episode in enumerate(self.num_episodes[index])
+        ]
+
+    def _reset_seed(self, index: int) -> int:
+        return self.streams.integer(index, "reset", self.num_resets) % 2**31
+
+    def _observations(self, rows: list[Any]) -> Float[Tensor, "S N O"]:
+        stacked = np.stack(rows).astype(np.float32)
+        return self._tensor(stacked.reshape(len(rows), self.num_envs, -1))
+
+    def _tensor(self, array: "np.ndarray[Any, np.dtype[Any]]") -> Tensor:
+        return torch.from_numpy(array).to(self.streams.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"num_resets": self.num_resets, "num_episodes": self.num_episodes.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with new episodes: Gymnasium offers no way to put an environment back into the middle of one."""
+        self.num_resets = state["num_resets"]
+        self.num_episodes = np.array(state["num_episodes"], dtype=np.int64)
+        self.reset()
+
+    def close(self) -> None:
+        for environment in self._environments:
+            environment.close()
+
+
+def _make(
+    environment_id: str, vectorization: Vectorization, num_envs: int, max_episode_steps: int | None
+) -> VectorEnv[Any, Any, Any]:
+    options: dict[str, Any] = {}
+    if vectorization != "vector_entry_point":
+        options["vector_kwargs"] = {"autoreset_mode": AutoresetMode.DISABLED}
+    if max_episode_steps is not None:
+        options["max_episode_steps"] = max_episode_steps
+    try:
+        return gymnasium.make_vec(environment_id, num_envs=num_envs, vectorization_mode=vectorization, **options)
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        raise CartpoleError(
+            f"environment.id = {environment_id!r} (vectorization_mode = {vectorization!r}): "
+            f"Gymnasium cannot make it: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _actions(environment_id: str, environment: VectorEnv[Any, Any, Any]) -> DiscreteActions | ContinuousActions:
+    space = environment.single_action_space
+    if isinstance(space, Discrete) and space.start == 0:
+        return DiscreteActions(int(space.n))
+    if isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded():
+        return ContinuousActions(tuple(space.low.tolist()), tuple(space.high.tolist()))
+    raise CartpoleError(
+        f"environment.id = {environment_id!r}: its actions are {space}; "
+        "allowed: Discrete from 0, or a bounded one-dimensional Box"
+    )
+
+
+def _observation_size(environment_id: str, environment: VectorEnv[Any, Any, Any]) -> int:
+    space = environment.single_observation_space
+    if isinstance(space, Box):
+        return int(np.prod(space.shape))
+    raise CartpoleError(f"environment.id = {environment_id!r}: its observations are {space}; allowed: Box")
+
+
+def _episode_limit(environment_id: str, environment: VectorEnv[Any, Any, Any], max_episode_steps: int | None) -> int:
+    limit = max_episode_steps or (environment.spec and environment.spec.max_episode_steps)
+    if limit:
+        return int(limit)
+    raise CartpoleError(
+        f"environment.id = {environment_id!r} has no time limit of its own: set environment.max_episode_steps"
+    )

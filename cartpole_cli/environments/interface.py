@@ -1,0 +1,79 @@
+"""What every environment offers to the training loop."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DiscreteActions:
+    """Actions 0 .. num_actions - 1, passed to `step` as integers [S, N]."""
+
+    num_actions: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuousActions:
+    """Real actions between `low` and `high` (newtons for the cart-pole), passed to `step` as floats [S, N, A]."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What one step of S x N environments did.
+
+    `next_observation` is the true successor, before any reset. `terminated` is failure, `truncated` the time
+    limit; where both hold, termination wins. A row that is not `valid` is no transition at all (the reset row of
+    Gymnasium's next-step autoreset) and enters no loss, statistic or count.
+    """
+
+    observation: Float[Tensor, "S N O"]
+    reward: Float[Tensor, "S N"]
+    next_observation: Float[Tensor, "S N O"]
+    terminated: Bool[Tensor, "S N"]
+    truncated: Bool[Tensor, "S N"]
+    valid: Bool[Tensor, "S N"]
+
+
+class VectorEnvironment(Protocol):
+    """N environments for each of S seeds. An episode that ends is followed by a new one by itself."""
+
+    @property
+    def num_seeds(self) -> int: ...
+    @property
+    def num_envs(self) -> int: ...
+    @property
+    def observation_size(self) -> int: ...
+    @property
+    def actions(self) -> DiscreteActions | ContinuousActions: ...
+    @property
+    def max_episode_steps(self) -> int: ...
+
+    @property
+    def observation(self) -> Float[Tensor, "S N O"]:
+        """What the next action is chosen on: after an episode's end, the first observation of the next one."""
+        ...
+
+    def reset(self) -> None:
+        """Start a new episode in every environment."""
+        ...
+
+    def step(self, action: Tensor) -> Transition:
+        """Act in every environment."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class TrainingEnvironment(VectorEnvironment, Protocol):
+    """A vector environment whose place in the experience can be saved, so that training can be resumed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on from here: tensors and plain data."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

@@ -1,0 +1,70 @@
+"""Gymnasium's own cart-pole as the judge of a policy: independent of the simulator it was trained on."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from jaxtyping import Float
+from torch import Tensor
+
+from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.randomness import Streams
+
+START_RANGE = 0.05
+
+
+class GymnasiumCartPole:
+    """CartPole-v1 (or its continuous form) for S x N episodes, computed by `CartPoleVectorEnv` in float64.
+
+    Start states come from our streams and are set. A continuous force F is applied as `force_mag = |F|` with the
+    action its sign. Rows after an episode's first end are not valid: only first episodes are judged, so that
+    short ones are not favoured.
+    """
+
+    observation_size = 4
+
+    def __init__(self, streams: Streams, num_envs: int, *, continuous: bool, max_episode_steps: int) -> None:
+        self.streams = streams
+        self.num_seeds, self.num_envs = len(streams.seeds), num_envs
+        self.max_episode_steps = max_episode_steps
+        self._environment: Any = CartPoleVectorEnv(
+            num_envs=self.num_seeds * num_envs, max_episode_steps=max_episode_steps
+        )
+        force = self._environment.force_mag
+        self.actions = ContinuousActions((-force,), (force,)) if continuous else DiscreteActions(2)
+        self.reset()
+
+    def reset(self) -> None:
+        starts = self.streams.uniform("starts", shape=(self.num_envs, 4)).cpu().double()
+        states = ((starts * 2 - 1) * START_RANGE).flatten(0, 1)
+        self._environment.reset(seed=0)
+        self._environment.state = states.T.contiguous().numpy()
+        self._over = np.zeros(self.num_seeds * self.num_envs, dtype=bool)
+        self.observation: Float[Tensor, "S N 4"] = self._tensor(states.float().numpy())
+
+    def step(self, action: Tensor) -> Transition:
+        observation, valid = self.observation, ~self._over
+        flat = action.flatten().cpu().numpy()
+        if isinstance(self.actions, ContinuousActions):
+            force = np.clip(flat.astype(np.float64), self.actions.low, self.actions.high)
+            self._environment.force_mag = np.abs(force)
+            flat = (force > 0).astype(np.int64)
+        state, reward, terminated, truncated, _ = self._environment.step(flat)
+        self._over = self._over | terminated | truncated
+        self.observation = self._tensor(state)
+        return Transition(
+            observation=observation,
+            reward=self._tensor(reward),
+            next_observation=self.observation,
+            terminated=self._tensor(terminated),
+            truncated=self._tensor(truncated & ~terminated),
+            valid=self._tensor(valid),
+        )
+
+    def _tensor(self, array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Tensor:
+        tensor = torch.from_numpy(array).to(self.streams.device)
+        return tensor.view(self.num_seeds, self.num_envs, *array.shape[1:])
+
+    def close(self) -> None:
+        self._environment.close()

@@ -1,0 +1,76 @@
+"""The cart-pole's equations of motion.
+
+Barto, Sutton and Anderson (1983), in the form of Florian (2007), "Correct equations for the dynamics of the
+cart-pole system", eq. 23-24 without friction; integrated by explicit Euler steps as Gymnasium's CartPole does.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Physics:
+    """What a cart-pole is made of, in SI units, one value per environment. Defaults: `standard`.
+
+    gravity m/s^2; cart_mass, pole_mass kg; pole_half_length m (pivot to the pole's centre);
+    force_magnitude N; time_step s.
+    """
+
+    gravity: Float[Tensor, "*environments"]
+    cart_mass: Float[Tensor, "*environments"]
+    pole_mass: Float[Tensor, "*environments"]
+    pole_half_length: Float[Tensor, "*environments"]
+    force_magnitude: Float[Tensor, "*environments"]
+    time_step: Float[Tensor, "*environments"]
+
+    @classmethod
+    def standard(cls, *shape: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> "Physics":
+        """The values of Gymnasium's CartPole-v1 in every environment of the given shape."""
+
+        def constant(value: float) -> Tensor:
+            return torch.full(shape, value, device=device, dtype=dtype)
+
+        return cls(
+            gravity=constant(9.8),
+            cart_mass=constant(1.0),
+            pole_mass=constant(0.1),
+            pole_half_length=constant(0.5),
+            force_magnitude=constant(10.0),
+            time_step=constant(0.02),
+        )
+
+    @cached_property
+    def total_mass(self) -> Float[Tensor, "*environments"]:
+        """Cart and pole, kg."""
+        return self.cart_mass + self.pole_mass
+
+    @cached_property
+    def pole_moment(self) -> Float[Tensor, "*environments"]:
+        """Pole mass times half length, kg m."""
+        return self.pole_mass * self.pole_half_length
+
+
+def cart_pole_step(
+    state: Float[Tensor, "*environments 4"], force: Float[Tensor, "*environments"], physics: Physics
+) -> Float[Tensor, "*environments 4"]:
+    """The state one time step later.
+
+    Args:
+        state: x (m), x_dot (m/s), theta (rad, 0 is upright), theta_dot (rad/s).
+        force: on the cart, newtons, positive to the right.
+        physics: of the same leading shape.
+    """
+    _, x_dot, theta, theta_dot = state.movedim(-1, 0).contiguous().unbind()
+    sin, cos = theta.sin(), theta.cos()
+    moment, total_mass = physics.pole_moment, physics.total_mass
+    push = (force + moment * theta_dot.square() * sin) / total_mass
+    theta_acceleration = (physics.gravity * sin - cos * push) / (
+        physics.pole_half_length * (4.0 / 3.0 - physics.pole_mass * cos.square() / total_mass)
+    )
+    x_acceleration = push - moment * theta_acceleration * cos / total_mass
+    derivative = torch.stack([x_dot, x_acceleration, theta_dot, theta_acceleration], dim=-1)
+    return state + physics.time_step.unsqueeze(-1) * derivative

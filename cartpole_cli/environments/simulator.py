@@ -1,0 +1,126 @@
+"""The native backend: S x N cart-poles stepped as one tensor computation on the training device."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.environments.physics import Physics, cart_pole_step
+from cartpole_cli.randomness import Streams
+
+POSITION_LIMIT = 2.4
+ANGLE_LIMIT = math.radians(12)
+START_RANGE = 0.05
+RESETS_PER_BLOCK = 32
+
+
+class CartPoleSimulator:
+    """Gymnasium's CartPole-v1 (or, with continuous actions, ContinuousCartPole-v1) in batches.
+
+    Start states are uniform within +-0.05, as in Gymnasium. The reward is 1 for every step, the failing one
+    included. An episode fails when |x| > 2.4 m or |theta| > 12 degrees and is cut after `max_episode_steps`.
+    """
+
+    observation_size = 4
+
+    def __init__(
+        self,
+        streams: Streams,
+        num_envs: int,
+        *,
+        continuous: bool,
+        max_episode_steps: int = 500,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.streams = streams.named("environment")
+        self.num_seeds = len(streams.seeds)
+        self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self.device, self.dtype = streams.device, dtype
+        shape = (self.num_seeds, num_envs)
+        self.physics = Physics.standard(*shape, device=self.device, dtype=dtype)
+        force = self.physics.force_magnitude.max().item()
+        self.actions = ContinuousActions((-force,), (force,)) if continuous else DiscreteActions(2)
+        self._limits = torch.tensor([POSITION_LIMIT, math.inf, ANGLE_LIMIT, math.inf], device=self.device, dtype=dtype)
+        self._ones = torch.ones(shape, device=self.device)
+        self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
+        self.num_resets = 0
+        self.num_steps = 0
+        self.reset()
+
+    @property
+    def observation(self) -> Float[Tensor, "S N 4"]:
+        return self.state
+
+    def reset(self) -> None:
+        starts = self.streams.uniform("reset", self.num_resets, shape=(self.num_envs, 4))
+        self.num_resets += 1
+        self.reset_to(self._start_states(starts))
+
+    def reset_to(self, state: Float[Tensor, "S N 4"]) -> None:
+        """Start a new episode in every environment from the given state."""
+        self.state = state.to(self.device, self.dtype)
+        self.elapsed: Int[Tensor, "S N"] = torch.zeros(state.shape[:2], device=self.device, dtype=torch.int64)
+
+    def fork(self, group_size: int) -> None:
+        """Let each group of `group_size` consecutive environments go on from the state of its first member."""
+        first = torch.arange(self.num_envs, device=self.device) // group_size * group_size
+        self.state, self.elapsed = self.state[:, first], self.elapsed[:, first]
+
+    def step(self, action: Tensor) -> Transition:
+        """Act: 0 or 1 pushes left or right with the force magnitude; a float [S, N, 1] is the force in newtons."""
+        observation = self.state
+        next_state = cart_pole_step(observation, self._force(action), self.physics)
+        elapsed = self.elapsed + 1
+        terminated = (next_state.abs() > self._limits).any(dim=-1)
+        truncated = (elapsed >= self.max_episode_steps) & ~terminated
+        ended = terminated | truncated
+        self.state = torch.where(ended.unsqueeze(-1), self._next_starts(), next_state)
+        self.elapsed = elapsed.masked_fill(ended, 0)
+        return Transition(
+            observation=observation,
+            reward=self._ones,
+            next_observation=next_state,
+            terminated=terminated,
+            truncated=truncated,
+            valid=self._valid,
+        )
+
+    def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
+        magnitude = self.physics.force_magnitude
+        if isinstance(self.actions, DiscreteActions):
+            return torch.where(action == 1, magnitude, -magnitude)
+        return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
+
+    def _next_starts(self) -> Float[Tensor, "S N 4"]:
+        block, row = divmod(self.num_steps, RESETS_PER_BLOCK)
+        if row == 0:
+            shape = (RESETS_PER_BLOCK, self.num_envs, 4)
+            self._block = self._start_states(self.streams.uniform("autoreset", block, shape=shape))
+        self.num_steps += 1
+        return self._block[:, row]
+
+    def _start_states(self, uniform: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4"]:
+        return (uniform.to(self.dtype) * 2 - 1) * START_RANGE
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "elapsed": self.elapsed,
+            "num_resets": self.num_resets,
+            "num_steps": self.num_steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state["state"].to(self.device, self.dtype)
+        self.elapsed = state["elapsed"].to(self.device)
+        self.num_resets = state["num_resets"]
+        self.num_steps = state["num_steps"] // RESETS_PER_BLOCK * RESETS_PER_BLOCK
+        while self.num_steps < state["num_steps"]:
+            self._next_starts()
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,137 @@
+"""The one network all algorithms share: S policies (and value functions) as stacked parameters."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cartpole_cli.policy.action_heads import Categorical, CategoricalHead, Gaussian, GaussianHead
+from cartpole_cli.randomness import Streams
+
+Distribution = Categorical | Gaussian
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Everything that fixes a network's shape and meaning: plain data, saved in every checkpoint.
+
+    Discrete actions have `num_actions`; continuous ones a range `action_low` .. `action_high`.
+    """
+
+    observation_size: int
+    hidden_sizes: tuple[int, ...]
+    activation: Literal["tanh", "relu"]
+    value_network: bool
+    num_actions: int | None = None
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+    squash: Literal["clip", "tanh"] = "clip"
+    initial_log_std: float = -0.5
+
+    def as_plain_data(self) -> dict[str, Any]:
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+    @classmethod
+    def from_plain_data(cls, data: dict[str, Any]) -> "Architecture":
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        return cls(**fields)
+
+
+class StackedLinear(nn.Module):
+    """S linear layers applied to S batches at once. Initialization: orthogonal (Saxe et al. 2014), zero bias."""
+
+    def __init__(self, streams: Streams, name: str, inputs: int, outputs: int, *, gain: float) -> None:
+        super().__init__()
+        noise = streams.normal(name, shape=(max(inputs, outputs), min(inputs, outputs))).cpu()
+        weight = torch.stack([_orthogonal(block) for block in noise])
+        if inputs < outputs:
+            weight = weight.transpose(1, 2)
+        self.weight = nn.Parameter((gain * weight).contiguous().to(streams.device))
+        self.bias = nn.Parameter(torch.zeros(len(streams.seeds), 1, outputs, device=streams.device))
+
+    def forward(self, x: Float[Tensor, "S B inputs"]) -> Float[Tensor, "S B outputs"]:
+        # With one output a product and a sum: baddbmm's bits would depend on S there.
+        if self.weight.shape[2] == 1:
+            return (x * self.weight.transpose(1, 2)).sum(dim=-1, keepdim=True) + self.bias
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class PolicyNetwork(nn.Module):
+    """Observation -> torso -> action head, and beside it a value network with a trunk of its own.
+
+    Args:
+        architecture: sizes and meaning.
+        streams: one seed per stacked network; initial weights come from the stream "initialization".
+    """
+
+    def __init__(self, architecture: Architecture, streams: Streams) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.num_seeds = len(streams.seeds)
+        self.head = _build_head(architecture, self.num_seeds).to(streams.device)
+        initialization = streams.named("initialization")
+        self.torso = _trunk(architecture, initialization.named("policy"), self.head.num_outputs, 0.01)
+        self.value_network = (
+            _trunk(architecture, initialization.named("value"), 1, 1.0) if architecture.value_network else None
+        )
+
+    def distribution(self, observation: Float[Tensor, "S B O"]) -> Distribution:
+        distribution: Distribution = self.head(self.torso(observation))
+        return distribution
+
+    def value(self, observation: Float[Tensor, "S B O"]) -> Float[Tensor, "S B"]:
+        """V(observation); only with `value_network`."""
+        assert self.value_network is not None
+        value: Tensor = self.value_network(observation)
+        return value.squeeze(-1)
+
+    def greedy_action(self, observation: Float[Tensor, "S B O"]) -> Tensor:
+        """The environment action of the distribution's mode: the rule that is deployed."""
+        return self.environment_action(self.distribution(observation).mode())
+
+    def environment_action(self, action: Tensor) -> Tensor:
+        """The action an environment takes for a raw action: an index, or newtons."""
+        in_units: Tensor = self.head.environment_action(action)
+        return in_units
+
+    def action_noise(self, streams: Streams, shape: Sequence[int], *counters: int) -> Tensor:
+        """Noise for `Distribution.sample`, [S, *shape] or [S, *shape, A]."""
+        if isinstance(self.head, CategoricalHead):
+            return streams.uniform("actions", *counters, shape=shape)
+        return streams.normal("actions", *counters, shape=(*shape, self.head.num_outputs))
+
+    def seed_state(self, index: int) -> dict[str, Tensor]:
+        """The parameters of one seed, as a network with S = 1 loads them."""
+        return {key: value[index : index + 1].clone() for key, value in self.state_dict().items()}
+
+
+def _build_head(architecture: Architecture, num_seeds: int) -> CategoricalHead | GaussianHead:
+    if architecture.num_actions is not None:
+        return CategoricalHead(architecture.num_actions)
+    return GaussianHead(
+        num_seeds,
+        architecture.action_low,
+        architecture.action_high,
+        initial_log_std=architecture.initial_log_std,
+        squash=architecture.squash,
+    )
+
+
+def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_gain: float) -> nn.Sequential:
+    activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[architecture.activation]
+    layers: list[nn.Module] = []
+    inputs = architecture.observation_size
+    for index, size in enumerate(architecture.hidden_sizes):
+        layers += [StackedLinear(streams, f"layer{index}", inputs, size, gain=math.sqrt(2)), activation()]
+        inputs = size
+    return nn.Sequential(*layers, StackedLinear(streams, "output", inputs, outputs, gain=output_gain))
+
+
+def _orthogonal(noise: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+    """Orthonormal columns, uniformly distributed: the sign makes the QR decomposition unique."""
+    q, r = torch.linalg.qr(noise)
+    return q * r.diagonal().sign()

@@ -1,0 +1,205 @@
+"""Recipe files: find them, read them, apply KEY=VALUE overrides, and say plainly what is wrong with them."""
+
+import shutil
+import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe import (
+    GymnasiumEnvironment,
+    LoggerRecipe,
+    NativeEnvironment,
+    PolicyRecipe,
+    PPORecipe,
+    Recipe,
+    ReinforceRecipe,
+    TrainerRecipe,
+)
+
+DEFAULT_RECIPE = "reinforce"
+COMMAND_LINE = "command line"
+
+# The sections that are unions: the field that tells their members apart, and the members.
+VARIANTS: dict[str, tuple[str, dict[str, type[BaseModel]]]] = {
+    "algorithm": ("name", {"reinforce": ReinforceRecipe, "ppo": PPORecipe}),
+    "environment": ("backend", {"native": NativeEnvironment, "gymnasium": GymnasiumEnvironment}),
+}
+SECTIONS: dict[str, type[BaseModel]] = {"policy": PolicyRecipe, "trainer": TrainerRecipe, "logger": LoggerRecipe}
+
+
+def shipped_folder() -> Path:
+    """The recipes inside the wheel, or in the checkout of an editable install."""
+    package = Path(str(files("cartpole_cli")))
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name to file, sorted by name."""
+    folder = shipped_folder()
+    found = sorted(folder.rglob("*.toml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+
+
+def describe(path: Path) -> str:
+    """A recipe's first line, which is a comment that says what it is for."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").strip()
+
+
+def find_recipe(name: str) -> Path:
+    """The file a user means: a path, then a name in ./recipes, then a shipped recipe.
+
+    Raises:
+        CartpoleError: there is none; the message lists what there is.
+    """
+    file_name = name if name.endswith(".toml") else f"{name}.toml"
+    for path in (Path(name), Path(file_name), Path("recipes") / file_name, shipped_folder() / file_name):
+        if path.is_file():
+            return path
+    names = list(shipped_recipes())
+    raise CartpoleError(
+        f"recipe {name!r} not found as a path, in ./recipes or among the shipped recipes"
+        f"{did_you_mean(name.removesuffix('.toml'), names)}; shipped: {', '.join(names)}"
+    )
+
+
+def copy_recipe(name: str, destination: Path) -> Path:
+    """Copy a recipe to a file or into a folder, for editing.
+
+    Raises:
+        CartpoleError: there is no such recipe, the destination exists or cannot be written.
+    """
+    source = find_recipe(name)
+    target = destination / source.name if destination.is_dir() else destination
+    if target.exists():
+        raise CartpoleError(f"{target} exists already: give another path")
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise CartpoleError(f"{target}: cannot be written ({error.strerror})") from error
+    return target
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        path: a TOML file.
+        overrides: KEY=VALUE, the key dotted, the value TOML or a bare word.
+
+    Raises:
+        CartpoleError: one line per problem, all problems at once.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CartpoleError(f"{path}: not valid TOML: {error}") from error
+    return resolve_recipe(data, overrides, source=str(path))
+
+
+def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: str) -> Recipe:
+    """Validate recipe data with overrides on top; `source` names the data in messages."""
+    changes = [_parse_override(override) for override in overrides]
+    for section, (tag, members) in VARIANTS.items():
+        chosen = [value for key, value in changes if key == [section, tag]]
+        if chosen:
+            _keep_shared_fields(data, section, tag, members, chosen[-1])
+    for key, value in changes:
+        _set(data, key, value)
+    environment = data.get("environment")
+    if isinstance(environment, dict):
+        environment.setdefault("backend", "native")
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        overridden = {".".join(key) for key, _ in changes}
+        raise CartpoleError(*_explain(error, source, overridden)) from error
+
+
+def did_you_mean(word: str, choices: Sequence[str]) -> str:
+    """ "; did you mean 'x'?" if a choice is close, else nothing."""
+    close = get_close_matches(word, choices, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _parse_override(override: str) -> tuple[list[str], Any]:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or len(parts) != 2 or not all(parts):
+        raise CartpoleError(
+            f"{COMMAND_LINE}: {override!r}: not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
+        )
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return parts, text.strip()
+    return parts, parsed["value"] if len(parsed) == 1 else text.strip()
+
+
+def _set(data: dict[str, Any], key: list[str], value: Any) -> None:
+    section = data.setdefault(key[0], {})
+    if isinstance(section, dict):
+        section[key[1]] = value
+
+
+def _keep_shared_fields(
+    data: dict[str, Any], section: str, tag: str, members: dict[str, type[BaseModel]], chosen: Any
+) -> None:
+    """Drop what a recipe sets for another algorithm (or backend) when the command line chooses a new one."""
+    fields = data.get(section)
+    if isinstance(fields, dict) and fields.get(tag) != chosen and isinstance(chosen, str) and chosen in members:
+        known = members[chosen].model_fields
+        data[section] = {key: value for key, value in fields.items() if key in known}
+
+
+def _explain(error: ValidationError, source: str, overridden: set[str]) -> list[str]:
+    lines = []
+    for details in error.errors(include_url=False):
+        across = details["type"] == "across_fields"
+        for key, given, reason in details["ctx"]["problems"] if across else [_problem(details)]:
+            where = COMMAND_LINE if ".".join(key.split(".")[:2]) in overridden else source
+            shown = "" if given is None else f" = {_short(given)}"
+            lines.append(f"{where}: {key}{shown}: {reason}")
+    return lines
+
+
+def _problem(details: ErrorDetails) -> tuple[str, Any, str]:
+    """(dotted key, given or None, reason) of one of pydantic's errors."""
+    path = [str(part) for part in details["loc"]]
+    section, given, context = path[0] if path else "", details["input"], details.get("ctx", {})
+    tag, members = VARIANTS.get(section, ("", {}))
+    if details["type"] == "union_tag_not_found":
+        return f"{section}.{tag}", None, f"missing; allowed: {_listed(members)}"
+    if details["type"] == "union_tag_invalid":
+        chosen = str(context.get("tag"))
+        return f"{section}.{tag}", chosen, f"allowed: {_listed(members)}{did_you_mean(chosen, list(members))}"
+    model = members[path.pop(1)] if members and len(path) > 1 else SECTIONS.get(section, Recipe)
+    key = ".".join(path)
+    if details["type"] == "extra_forbidden":
+        names = list(Recipe.model_fields if len(path) == 1 else model.model_fields)
+        guess = did_you_mean(path[-1], names) or f"; allowed: {', '.join(names)}"
+        return key, given, f"unknown {'section' if len(path) == 1 else 'field'}{guess}"
+    if details["type"] == "literal_error":
+        guess = did_you_mean(given, context["expected"].split("'")[1::2]) if isinstance(given, str) else ""
+        return key, given, f"allowed: {context['expected']}{guess}"
+    if details["type"] in {"model_type", "model_attributes_type"}:
+        return key, given, f"allowed: a table, [{key}]"
+    return key or "recipe", given, "allowed: " + details["msg"].removeprefix("Input should be ")
+
+
+def _listed(names: "dict[str, type[BaseModel]]") -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,88 @@
+"""Checkpoints: tensors and plain data in torch's own format, with a version and a hash that are checked first.
+
+A file is what `torch.save` wrote, followed by one line `cartpole-checkpoint <version> <SHA-256>`: the hash is
+verified before anything is unpickled, and `torch.load(path, weights_only=True)` still opens the file anywhere.
+"""
+
+import hashlib
+import io
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.policy.network import Architecture, PolicyNetwork
+from cartpole_cli.randomness import Streams
+from cartpole_cli.runs.directory import write_file
+
+FORMAT_VERSION = 1
+TRAILER = re.compile(rb"\ncartpole-checkpoint (\d+) ([0-9a-f]{64})\n\Z")
+TRAILER_LENGTH = 200
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain data.
+
+    Raises:
+        CartpoleError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getvalue()
+    digest = hashlib.sha256(payload).hexdigest()
+    write_file(path, payload + f"\ncartpole-checkpoint {FORMAT_VERSION} {digest}\n".encode())
+
+
+def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, onto the CPU.
+
+    Args:
+        path: the file.
+        kind: "policy" (best.pth, snapshots) or "training" (last.pth).
+
+    Raises:
+        CartpoleError: missing, foreign, damaged, of another version or of another kind.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+    trailer = TRAILER.search(data[-TRAILER_LENGTH:])
+    if trailer is None:
+        raise CartpoleError(f"{path}: not a checkpoint of cartpole, or cut short")
+    version, digest = int(trailer[1]), trailer[2].decode()
+    if version != FORMAT_VERSION:
+        raise CartpoleError(f"{path}: checkpoint format {version}; this version of cartpole reads {FORMAT_VERSION}")
+    payload = data[: len(data) - len(trailer[0])]
+    if hashlib.sha256(payload).hexdigest() != digest:
+        raise CartpoleError(f"{path}: damaged (its content does not match its SHA-256)")
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CartpoleError(f"{path}: not a checkpoint of cartpole: {error}") from error
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        raise CartpoleError(f"{path}: not a {kind} checkpoint; right would be a {_example(kind)}")
+    return content
+
+
+def load_policy(path: Path, device: torch.device) -> PolicyNetwork:
+    """The policy in best.pth or a snapshot, with S = 1.
+
+    Raises:
+        CartpoleError: as `load_checkpoint`, or the weights do not fit the architecture.
+    """
+    content = load_checkpoint(path, "policy")
+    try:
+        architecture = Architecture.from_plain_data(content["architecture"])
+        policy = PolicyNetwork(architecture, Streams([0], device))
+        policy.load_state_dict(content["policy"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CartpoleError(f"{path}: its weights do not fit its architecture: {error}") from error
+    return policy
+
+
+def _example(kind: str) -> str:
+    return {"policy": "run's best.pth", "training": "run's last.pth"}[kind]

@@ -1,0 +1,97 @@
+"""Names and paths of a run's files, and the one way they are written."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cartpole_cli.errors import CartpoleError
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The folder of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, runs_dir: Path, *, recipe_name: str, seed: int, name: str | None) -> "RunDirectory":
+        """Make the folder: `name`, or one of time, recipe and seed that no other run has.
+
+        Raises:
+            CartpoleError: the name is taken or cannot be a folder's, or the folder cannot be made.
+        """
+        try:
+            runs_dir.mkdir(parents=True, exist_ok=True)
+            if name is not None:
+                path = runs_dir / _checked(name)
+                path.mkdir()
+                return cls(path)
+            stem = f"{datetime.now():%Y%m%d-%H%M%S}-{recipe_name}-s{seed}"
+            attempt = 1
+            while True:
+                path = runs_dir / (stem if attempt == 1 else f"{stem}-{attempt}")
+                try:
+                    path.mkdir()
+                    return cls(path)
+                except FileExistsError:
+                    attempt += 1
+        except FileExistsError as error:
+            raise CartpoleError(f"{error.filename}: exists already; give another --name") from error
+        except OSError as error:
+            raise CartpoleError(
+                f"{error.filename or runs_dir}: cannot make the run's folder ({error.strerror})"
+            ) from error
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.pth"
+
+    @property
+    def best_metadata(self) -> Path:
+        return self.path / "best.json"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.pth"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    def snapshot(self, env_steps: int) -> Path:
+        return self.path / "checkpoints" / f"step_{env_steps:09d}.pth"
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write to a temporary name beside `path` and rename: the file is whole, or as it was.
+
+    Raises:
+        CartpoleError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _checked(name: str) -> str:
+    if not name.strip(" .") or re.search(r'[<>:"/\\|?*\x00-\x1f]', name):
+        raise CartpoleError(f"--name {name!r}: not a folder's name; allowed: no separators and none of <>:\"|?*")
+    return name

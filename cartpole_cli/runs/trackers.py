@@ -1,0 +1,129 @@
+"""Where an iteration's numbers go: metrics.jsonl always, Weights & Biases when asked."""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe import Recipe
+
+ONLINE_TIMEOUT = 5.0
+
+
+class Tracker(Protocol):
+    """Takes a flat record of numbers per iteration."""
+
+    def log(self, record: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class MetricsFile:
+    """metrics.jsonl: a JSON object per line, readable while the run goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def log(self, record: dict[str, Any]) -> None:
+        finite = {key: None if _is_nan(value) else value for key, value in record.items()}
+        try:
+            self._file.write(json.dumps(finite) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise CartpoleError(f"{self._path}: cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class WandbTracker:
+    """A run on Weights & Biases. Whatever goes wrong there costs one warning and never the training.
+
+    Args:
+        recipe: what to record as the run's configuration, and `logger` with mode and project.
+        run_path: the run's folder; W&B's files go to its `wandb` folder.
+        tell: receives the warnings and, for an offline run, the command that uploads it.
+    """
+
+    def __init__(self, recipe: Recipe, run_path: Path, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._run: Any = None
+        # No crash reports to W&B, and so no connection at all while offline.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        logging.getLogger("wandb").setLevel(logging.CRITICAL)
+        mode = recipe.logger.mode
+        if mode == "online" and not self._start("online", recipe, run_path):
+            mode = "offline"
+        if mode == "offline":
+            self._start("offline", recipe, run_path)
+
+    def _start(self, mode: str, recipe: Recipe, run_path: Path) -> bool:
+        try:
+            import wandb  # noqa: PLC0415  # half a second, and only when asked for
+
+            settings = wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=ONLINE_TIMEOUT,
+                x_disable_stats=True,
+                disable_git=True,
+                disable_code=True,
+            )
+            if mode == "online":
+                wandb.setup(settings=settings)
+                if not wandb.login(prompt=False, verify=False):
+                    raise ConnectionError("no API key: run `wandb login` or set WANDB_API_KEY")
+            self._run = wandb.init(
+                project=recipe.logger.project,
+                name=run_path.name,
+                dir=str(run_path),
+                config=recipe.model_dump(mode="json"),
+                mode="online" if mode == "online" else "offline",
+                settings=settings,
+            )
+        except Exception as error:  # W&B raises anything, and none of it may end the training
+            instead = "logging offline instead" if mode == "online" else "logging to metrics.jsonl only"
+            self._tell(f"warning: W&B ({mode}) failed: {_first_line(error)}; {instead}")
+            return False
+        return True
+
+    def log(self, record: dict[str, Any]) -> None:
+        self._guarded(lambda run: run.log(record, step=record["iteration"]))
+
+    def close(self) -> None:
+        run = self._run
+        self._guarded(lambda run: run.finish())
+        if run is not None and run.settings.mode == "offline":
+            self._tell(f"W&B files are local; upload them with: wandb sync {Path(run.dir).parent}")
+
+    def _guarded(self, action: Callable[[Any], None]) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:  # as above
+            self._run = None
+            self._tell(f"warning: W&B failed: {_first_line(error)}; logging to metrics.jsonl only")
+
+
+def build_trackers(recipe: Recipe, metrics: Path, tell: Callable[[str], None]) -> list[Tracker]:
+    """metrics.jsonl, and W&B if the recipe turns it on."""
+    trackers: list[Tracker] = [MetricsFile(metrics)]
+    if recipe.logger.type == "wandb" and recipe.logger.mode != "disabled":
+        trackers.append(WandbTracker(recipe, metrics.parent, tell))
+    return trackers
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

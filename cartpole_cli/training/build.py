@@ -1,0 +1,73 @@
+"""Recipe -> trainer, with everything it needs."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from cartpole_cli.algorithms.build import build_algorithm
+from cartpole_cli.environments.build import build_environment, build_judge
+from cartpole_cli.environments.interface import DiscreteActions
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.policy.build import build_policy
+from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe import Recipe
+from cartpole_cli.training.evaluation import Evaluator
+from cartpole_cli.training.optimizer import Adam
+from cartpole_cli.training.trainer import Budget, Trainer
+
+
+def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) -> Trainer:
+    """A trainer of S seeds at its first iteration.
+
+    Raises:
+        CartpoleError: the environment cannot be made, or does not fit the policy.
+    """
+    streams = Streams(seeds, device)
+    algorithm = build_algorithm(recipe.algorithm)
+    environment = build_environment(recipe.environment, streams)
+    actions = environment.actions
+    policy = build_policy(
+        recipe.policy,
+        streams,
+        observation_size=environment.observation_size,
+        actions=actions.num_actions if isinstance(actions, DiscreteActions) else (actions.low, actions.high),
+        value_network=algorithm.needs_value_network,
+    )
+    settings = recipe.trainer
+    return Trainer(
+        algorithm=algorithm,
+        environment=environment,
+        policy=policy,
+        optimizer=Adam(policy.parameters(), max_grad_norm=settings.max_grad_norm),
+        evaluator=build_evaluator(recipe, streams),
+        streams=streams,
+        budget=Budget(
+            num_steps=settings.num_steps,
+            learning_rate=settings.learning_rate,
+            anneal_learning_rate=settings.learning_rate_schedule == "linear",
+            evaluate_every=settings.evaluate_every,
+            stop_at_return=settings.stop_at_return,
+        ),
+    )
+
+
+def build_evaluator(recipe: Recipe, streams: Streams) -> Evaluator:
+    """The judge of what a recipe trains."""
+    judge = partial(build_judge, recipe.environment)
+    return Evaluator(judge, streams.named("evaluation"), recipe.trainer.evaluation_episodes)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a recipe asks for; `auto` is CUDA, then MPS, then CPU.
+
+    Raises:
+        CartpoleError: the device is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, present in available.items() if present))
+    if not available[name]:
+        present = ", ".join(device for device, there in available.items() if there)
+        raise CartpoleError(f"trainer.device = {name!r}: not available here; available: {present}")
+    return torch.device(name)

@@ -1,0 +1,97 @@
+"""Held-out episodes, played greedily in Gymnasium's equations: the only source of a policy's score."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from cartpole_cli.environments.interface import VectorEnvironment
+from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.randomness import Streams
+
+BOOTSTRAP_RESAMPLES = 2000
+CONFIRMATION_EPISODES = 100
+FINAL_EPISODES = 100
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The returns of one policy's episodes on one named set of start states."""
+
+    set_name: str
+    returns: tuple[float, ...]
+
+    @cached_property
+    def mean(self) -> float:
+        return float(np.mean(self.returns))
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """95 % percentile bootstrap interval of the mean (Efron 1979), always the same for the same returns."""
+        returns = np.array(self.returns)
+        picks = np.random.default_rng(0).integers(len(returns), size=(BOOTSTRAP_RESAMPLES, len(returns)))
+        low, high = np.quantile(returns[picks].mean(axis=1), [0.025, 0.975])
+        return float(low), float(high)
+
+    def as_plain_data(self) -> dict[str, Any]:
+        return {
+            "set": self.set_name,
+            "episodes": len(self.returns),
+            "mean_return": self.mean,
+            "std_return": float(np.std(self.returns)),
+            "min_return": min(self.returns),
+            "median_return": float(np.median(self.returns)),
+            "max_return": max(self.returns),
+            "ci95": list(self.ci95),
+            "returns": list(self.returns),
+        }
+
+
+class Evaluator:
+    """Plays S policies on named sets of episodes.
+
+    The sets "selection" (which checkpoint is best), "confirmation" (is the target really reached; a new one each
+    time it is asked) and "final" (the reported score) share no start state with each other or with training.
+
+    Args:
+        judge: makes the environment that judges, from streams and a number of episodes.
+        streams: of the run's seeds.
+        selection_episodes: size of the selection set.
+    """
+
+    def __init__(
+        self, judge: Callable[[Streams, int], VectorEnvironment], streams: Streams, selection_episodes: int
+    ) -> None:
+        self._judge, self._streams, self._selection_episodes = judge, streams, selection_episodes
+
+    def selection(self, policy: PolicyNetwork) -> list[Evaluation]:
+        return self._play(policy, "selection", "selection", self._selection_episodes)
+
+    def confirmation(self, policy: PolicyNetwork, iteration: int) -> list[Evaluation]:
+        return self._play(policy, "confirmation", f"confirmation/{iteration}", CONFIRMATION_EPISODES)
+
+    def final(self, policy: PolicyNetwork) -> list[Evaluation]:
+        return self._play(policy, "final", "final", FINAL_EPISODES)
+
+    def _play(self, policy: PolicyNetwork, set_name: str, stream: str, num_episodes: int) -> list[Evaluation]:
+        environment = self._judge(self._streams.named(stream), num_episodes)
+        try:
+            returns = play(policy, environment)
+        finally:
+            environment.close()
+        return [Evaluation(set_name, tuple(row)) for row in returns.tolist()]
+
+
+@torch.no_grad()
+def play(policy: PolicyNetwork, environment: VectorEnvironment) -> torch.Tensor:
+    """The greedy policy's return in the first episode of every environment, [S, N]."""
+    total = torch.zeros(environment.num_seeds, environment.num_envs, dtype=torch.float64)
+    running = torch.ones_like(total, dtype=torch.bool)
+    while running.any():
+        transition = environment.step(policy.greedy_action(environment.observation))
+        total += torch.where(running, transition.reward.cpu(), 0.0)
+        running &= ~(transition.terminated | transition.truncated).cpu()
+    return total

@@ -1,0 +1,79 @@
+"""Adam over the stacked parameters of S seeds, with per-seed schedule, clipping and freezing.
+
+Our own because constructing any `torch.optim` optimizer imports for about a second, and because a seed that has
+stopped must not move: in `torch.optim` a zero gradient still moves it by momentum.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Adam:
+    """Kingma and Ba (2015), algorithm 1, after clipping each seed's gradient to a global norm.
+
+    All parameters become views of one matrix [S, P], so a step is a dozen operations however many layers there
+    are. A seed whose `active` is False keeps parameters, both moments and its step count untouched.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        max_grad_norm: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-5,
+    ) -> None:
+        self._parameters = list(parameters)
+        self.max_grad_norm, self.betas, self.epsilon = max_grad_norm, betas, epsilon
+        self.flat: Float[Tensor, "S P"] = torch.cat([p.detach().flatten(1) for p in self._parameters], dim=1)
+        sizes = [p[0].numel() for p in self._parameters]
+        for parameter, view in zip(self._parameters, self.flat.split(sizes, dim=1), strict=True):
+            parameter.data = view.view(parameter.shape)
+        self.first_moment = torch.zeros_like(self.flat)
+        self.second_moment = torch.zeros_like(self.flat)
+        # beta^t per seed, kept as a running product: torch's pow has other bits in a vector than alone.
+        self.beta_powers: Float[Tensor, "2 S"] = self.flat.new_ones(2, self.flat.shape[0])
+        self._gradient = torch.zeros_like(self.flat)
+
+    def accumulate(self, total: Float[Tensor, "S"]) -> None:
+        """Add the gradient of each seed's loss to what the next step uses."""
+        gradients = torch.autograd.grad(total.sum(), self._parameters, materialize_grads=True)
+        self._gradient += torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+
+    def step(self, active: Bool[Tensor, "S"], learning_rate: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
+        """Move the active seeds; the norm of each seed's gradient before clipping.
+
+        A seed whose gradient is not finite does not move either, and its norm says so.
+        """
+        norm = self._gradient.square().sum(dim=1).sqrt()
+        active = active & norm.isfinite()
+        scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        gradient = torch.where(active.unsqueeze(1), self._gradient * scale.unsqueeze(1), 0.0)
+        moving = active.to(gradient.dtype).unsqueeze(1)
+        beta1, beta2 = self.betas
+        self.first_moment.lerp_(gradient, (1 - beta1) * moving)
+        self.second_moment.lerp_(gradient.square(), (1 - beta2) * moving)
+        decay = self.beta_powers.new_tensor(self.betas).unsqueeze(1)
+        self.beta_powers = torch.where(active, self.beta_powers * decay, self.beta_powers)
+        correction1, correction2 = (1 - self.beta_powers).clamp(min=1e-12)
+        denominator = (self.second_moment / correction2.unsqueeze(1)).sqrt() + self.epsilon
+        rate = moving * (learning_rate / correction1).unsqueeze(1)
+        self.flat -= rate * self.first_moment / denominator
+        self._gradient.zero_()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "first_moment": self.first_moment,
+            "second_moment": self.second_moment,
+            "beta_powers": self.beta_powers,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.first_moment.copy_(state["first_moment"])
+        self.second_moment.copy_(state["second_moment"])
+        self.beta_powers.copy_(state["beta_powers"])

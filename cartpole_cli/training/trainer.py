@@ -1,0 +1,202 @@
+"""The training loop: collect, update, report. Every other module is either called from here or consumes reports.
+
+The trainer does no I/O. It yields one `Report` per iteration; whoever iterates writes files, draws progress and
+stops by leaving the loop.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from cartpole_cli.algorithms.interface import Algorithm
+from cartpole_cli.environments.interface import TrainingEnvironment
+from cartpole_cli.experience import Rollout
+from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.randomness import Streams
+from cartpole_cli.training.evaluation import Evaluation, Evaluator
+from cartpole_cli.training.optimizer import Adam
+from cartpole_cli.training.statistics import EpisodeStatistics, UpdateStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """When to evaluate and when to stop; see `TrainerRecipe`."""
+
+    num_steps: int
+    learning_rate: float
+    anneal_learning_rate: bool
+    evaluate_every: int
+    stop_at_return: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedReport:
+    """What one iteration did to one seed."""
+
+    env_steps: int
+    episodes: int
+    episode_return: float | None
+    diagnostics: dict[str, float]
+    evaluation: Evaluation | None
+    confirmation: Evaluation | None
+    improved: bool
+    solved: bool
+    failed: bool
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One iteration of all seeds."""
+
+    iteration: int
+    seeds: tuple[SeedReport, ...]
+
+
+class Trainer:
+    """Trains S seeds until each is solved, out of budget or no longer finite."""
+
+    def __init__(
+        self,
+        *,
+        algorithm: Algorithm,
+        environment: TrainingEnvironment,
+        policy: PolicyNetwork,
+        optimizer: Adam,
+        evaluator: Evaluator,
+        streams: Streams,
+        budget: Budget,
+    ) -> None:
+        self.algorithm, self.environment, self.policy = algorithm, environment, policy
+        self.optimizer, self.evaluator, self.streams, self.budget = optimizer, evaluator, streams, budget
+        num_seeds = len(streams.seeds)
+        self.iteration = 0
+        self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
+        self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
+        self.best_return = [float("-inf")] * num_seeds
+        self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
+
+    def iterations(self) -> Iterator[Report]:
+        """One report per iteration until every seed has finished."""
+        while not bool(self.finished.all()):
+            rollout = self.algorithm.collect(self.environment, self.policy, self.streams, self.iteration)
+            update = self._update(rollout)
+            self.iteration += 1
+            self.env_steps += torch.where(self.finished, 0, rollout.valid.sum(dim=(1, 2)))
+            yield self._report(rollout, update)
+
+    def _update(self, rollout: Rollout) -> UpdateStatistics:
+        progress = (self.env_steps / self.budget.num_steps).clamp(max=1.0)
+        learning_rate = self.budget.learning_rate * (
+            1 - progress if self.budget.anneal_learning_rate else torch.ones_like(progress)
+        )
+        targets = self.algorithm.targets(rollout, self.policy)
+        statistics = UpdateStatistics(self.algorithm.diagnostics(targets))
+        active = ~self.finished
+        pending = torch.zeros_like(active)
+        for epoch in self.algorithm.epochs(targets, self.streams, self.iteration, progress):
+            for batch in epoch:
+                loss = self.algorithm.loss(self.policy, batch)
+                active = active & ~loss.stop
+                has_rows = batch.weight.any(dim=1)
+                pending = pending | has_rows
+                statistics.add_loss(loss.terms, active & has_rows)
+                self.optimizer.accumulate(loss.total)
+                if batch.completes_step:
+                    stepping = active & pending
+                    statistics.add_step(self.optimizer.step(stepping, learning_rate), stepping)
+                    pending = torch.zeros_like(active)
+            if not bool(active.any()):
+                break
+        return statistics
+
+    def _report(self, rollout: Rollout, update: UpdateStatistics) -> Report:
+        episodes, episode_return = (column.tolist() for column in self.episodes.update(rollout))
+        diagnostics = {name: values.tolist() for name, values in update.means().items()}
+        failed: list[bool] = update.failed().tolist()
+        was_finished: list[bool] = self.finished.tolist()
+        env_steps: list[int] = self.env_steps.tolist()
+        over_budget = [steps >= self.budget.num_steps for steps in env_steps]
+        scheduled = self.iteration % self.budget.evaluate_every == 0
+        due = [
+            (scheduled or over) and not broken and not done
+            for over, broken, done in zip(over_budget, failed, was_finished, strict=True)
+        ]
+        evaluations, confirmations = self._evaluate(due)
+        seeds = []
+        for index, evaluation in enumerate(evaluations):
+            confirmation = confirmations[index]
+            solved = confirmation is not None and self._reaches_target(confirmation)
+            improved = evaluation is not None and self._is_best(index, evaluation, confirmation)
+            seeds.append(
+                SeedReport(
+                    env_steps=env_steps[index],
+                    episodes=int(episodes[index]),
+                    episode_return=episode_return[index] if episodes[index] else None,
+                    diagnostics={name: values[index] for name, values in diagnostics.items()},
+                    evaluation=evaluation,
+                    confirmation=confirmation,
+                    improved=improved,
+                    solved=solved,
+                    failed=failed[index],
+                    finished=was_finished[index] or solved or failed[index] or over_budget[index],
+                )
+            )
+        self.finished = self.finished.new_tensor([seed.finished for seed in seeds])
+        return Report(self.iteration, tuple(seeds))
+
+    def _evaluate(self, due: list[bool]) -> tuple[list[Evaluation | None], list[Evaluation | None]]:
+        """Selection scores of the seeds that are due, and confirmation scores of those that reach the target."""
+        nothing: list[Evaluation | None] = [None] * len(due)
+        if not any(due):
+            return nothing, nothing
+        selected = _only(self.evaluator.selection(self.policy), due)
+        reached = [evaluation is not None and self._reaches_target(evaluation) for evaluation in selected]
+        if not any(reached):
+            return selected, nothing
+        return selected, _only(self.evaluator.confirmation(self.policy, self.iteration), reached)
+
+    def _reaches_target(self, evaluation: Evaluation) -> bool:
+        target = self.budget.stop_at_return
+        return target is not None and evaluation.mean >= target
+
+    def _is_best(self, index: int, evaluation: Evaluation, confirmation: Evaluation | None) -> bool:
+        """Whether this is the best score so far; of equals the later one, which has learned longer."""
+        returns = evaluation.returns + (confirmation.returns if confirmation else ())
+        score = sum(returns) / len(returns)
+        if score < self.best_return[index]:
+            return False
+        self.best_return[index] = score
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next iteration depends on: tensors and plain data."""
+        return {
+            "policy": self.policy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "environment": self.environment.state_dict(),
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "finished": self.finished,
+            "best_return": self.best_return,
+            "episode_return": self.episodes.running,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.policy.load_state_dict(state["policy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.environment.load_state_dict(state["environment"])
+        self.iteration = state["iteration"]
+        self.env_steps = state["env_steps"].clone()
+        self.finished = state["finished"].clone()
+        self.best_return = list(state["best_return"])
+        self.episodes.running = state["episode_return"].clone()
+
+
+def _only(evaluations: list[Evaluation], wanted: list[bool]) -> list[Evaluation | None]:
+    return [evaluation if want else None for evaluation, want in zip(evaluations, wanted, strict=True)]
