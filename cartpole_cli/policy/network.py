@@ -133,5 +133,7 @@ def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_ga
 
 def _orthogonal(noise: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
     """Orthonormal columns, uniformly distributed: the sign makes the QR decomposition unique."""
+    q: Tensor
+    r: Tensor
     q, r = torch.linalg.qr(noise)
     return q * r.diagonal().sign()

@@ -104,10 +104,8 @@ class Session:
     def finish(self) -> Summary:
         """Write last.pth, score best.pth on the final set, and close the books."""
         self._save_last()
-        latest = self._latest
-        if latest is None or not latest.finished:
-            status = "interrupted"
-        else:
+        latest, status = self._latest, "interrupted"
+        if latest is not None and latest.finished:
             status = "failed" if latest.failed else "finished"
         final = self._final_evaluation() if status != "interrupted" and self.directory.best.exists() else None
         self._write_manifest(status)

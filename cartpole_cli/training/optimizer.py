@@ -31,7 +31,7 @@ class Adam:
         self.max_grad_norm, self.betas, self.epsilon = max_grad_norm, betas, epsilon
         self.flat: Float[Tensor, "S P"] = torch.cat([p.detach().flatten(1) for p in self._parameters], dim=1)
         sizes = [p[0].numel() for p in self._parameters]
-        for parameter, view in zip(self._parameters, self.flat.split(sizes, dim=1), strict=True):
+        for parameter, view in zip(self._parameters, torch.split(self.flat, sizes, dim=1), strict=True):
             parameter.data = view.view(parameter.shape)
         self.first_moment = torch.zeros_like(self.flat)
         self.second_moment = torch.zeros_like(self.flat)

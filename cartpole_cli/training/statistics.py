@@ -61,5 +61,5 @@ class UpdateStatistics:
 
 
 def _masked_mean(values: list[Tensor], masks: list[Tensor]) -> Float[Tensor, "S"]:
-    mask = torch.stack(masks)
-    return torch.where(mask, torch.stack(values), 0.0).sum(dim=0) / mask.sum(dim=0)
+    mask = torch.stack(masks, dim=1)
+    return torch.where(mask, torch.stack(values, dim=1), 0.0).sum(dim=1) / mask.sum(dim=1)
