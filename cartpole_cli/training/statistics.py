@@ -29,37 +29,33 @@ class EpisodeStatistics:
 
 
 class UpdateStatistics:
-    """Means of the loss's terms over the steps a seed took, and whether its gradients stayed finite."""
+    """Means of the loss's terms over the batches that moved a seed, and whether its gradients stayed finite.
 
-    def __init__(self, diagnostics: dict[str, Float[Tensor, "S"]]) -> None:
+    Sums run batch by batch: a batch that does not count for a seed adds an exact zero, so that a seed's means do
+    not depend on how many batches other seeds go on for.
+    """
+
+    def __init__(self, num_seeds: int, device: torch.device, diagnostics: dict[str, Float[Tensor, "S"]]) -> None:
         self._diagnostics = diagnostics
-        self._terms: dict[str, list[Tensor]] = {}
-        self._counted: list[Tensor] = []
-        self._norms: list[Tensor] = []
-        self._stepped: list[Tensor] = []
+        self._terms: dict[str, Tensor] = {}
+        self._norms = self._num_batches = self._num_steps = torch.zeros(num_seeds, device=device)
+        self._finite = torch.ones(num_seeds, dtype=torch.bool, device=device)
 
     def add_loss(self, terms: dict[str, Float[Tensor, "S"]], counted: Bool[Tensor, "S"]) -> None:
         for name, value in terms.items():
-            self._terms.setdefault(name, []).append(value.detach())
-        self._counted.append(counted)
+            self._terms[name] = self._terms.get(name, 0.0) + torch.where(counted, value.detach(), 0.0)
+        self._num_batches = self._num_batches + counted
 
     def add_step(self, gradient_norm: Float[Tensor, "S"], stepped: Bool[Tensor, "S"]) -> None:
-        self._norms.append(gradient_norm)
-        self._stepped.append(stepped)
+        self._norms = self._norms + torch.where(stepped, gradient_norm, 0.0)
+        self._num_steps = self._num_steps + stepped
+        self._finite = self._finite & (gradient_norm.isfinite() | ~stepped)
 
     def failed(self) -> Bool[Tensor, "S"]:
         """Seeds that met a gradient that is not finite."""
-        if not self._norms:
-            return torch.zeros(0, dtype=torch.bool)
-        return (torch.stack(self._stepped) & ~torch.stack(self._norms).isfinite()).any(dim=0)
+        return ~self._finite
 
     def means(self) -> dict[str, Float[Tensor, "S"]]:
-        """Each term's mean, the gradient norm's, and the algorithm's diagnostics; nan for a seed without a step."""
-        means = {name: _masked_mean(values, self._counted) for name, values in self._terms.items()}
-        means["gradient_norm"] = _masked_mean(self._norms, self._stepped)
-        return means | self._diagnostics
-
-
-def _masked_mean(values: list[Tensor], masks: list[Tensor]) -> Float[Tensor, "S"]:
-    mask = torch.stack(masks, dim=1)
-    return torch.where(mask, torch.stack(values, dim=1), 0.0).sum(dim=1) / mask.sum(dim=1)
+        """Each term's mean, the gradient norm's, and the algorithm's diagnostics; nan without a step."""
+        means = {name: total / self._num_batches for name, total in self._terms.items()}
+        return means | {"gradient_norm": self._norms / self._num_steps} | self._diagnostics

@@ -95,7 +95,7 @@ class Trainer:
             1 - progress if self.budget.anneal_learning_rate else torch.ones_like(progress)
         )
         targets = self.algorithm.targets(rollout, self.policy)
-        statistics = UpdateStatistics(self.algorithm.diagnostics(targets))
+        statistics = UpdateStatistics(len(self.streams.seeds), self.streams.device, self.algorithm.diagnostics(targets))
         active = ~self.finished
         pending = torch.zeros_like(active)
         for epoch in self.algorithm.epochs(targets, self.streams, self.iteration, progress):
