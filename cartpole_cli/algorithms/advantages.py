@@ -46,9 +46,8 @@ def gae(
 
 def batch_mean(value: Float[Tensor, "S T N"], valid: Bool[Tensor, "S T N"]) -> Float[Tensor, "S 1 1"]:
     """The mean over all valid rows of a seed. As a baseline it contains a row's own return: a small bias."""
-    weight = valid.to(value.dtype)
-    total = (value * weight).flatten(1).sum(dim=1) / weight.flatten(1).sum(dim=1).clamp(min=1.0)
-    return total[:, None, None]
+    total = value.masked_fill(~valid, 0.0).flatten(1).sum(dim=1)
+    return (total / valid.flatten(1).sum(dim=1).clamp(min=1))[:, None, None]
 
 
 def leave_one_out(value: Float[Tensor, "S T N"], valid: Bool[Tensor, "S T N"]) -> Float[Tensor, "S T N"]:

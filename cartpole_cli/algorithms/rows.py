@@ -42,6 +42,7 @@ def pack(valid: Bool[Tensor, "S T N"], size: int, key: Float[Tensor, "S T N"] | 
     num_rows = order.shape[1]
     num_batches = -(-num_rows // size)
     position = torch.arange(num_batches * size, device=valid.device)
-    index = order[:, position % num_rows]
     mask = position < (num_rows - invalid.sum(dim=1, keepdim=True))
+    # Padding repeats the first row, a valid one: garbage times weight 0 could still be nan.
+    index = torch.where(mask, order[:, position % num_rows], order[:, :1])
     return Packing(index.view(-1, num_batches, size), mask.view(-1, num_batches, size))
