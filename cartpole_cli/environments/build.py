@@ -10,6 +10,8 @@ from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment
 
+CART_POLE_STEPS = 500
+
 
 def build_environment(recipe: NativeEnvironment | GymnasiumEnvironment, streams: Streams) -> TrainingEnvironment:
     """The environments a recipe trains in."""
@@ -34,27 +36,25 @@ def build_environment(recipe: NativeEnvironment | GymnasiumEnvironment, streams:
 
 
 def build_judge(
-    recipe: NativeEnvironment | GymnasiumEnvironment, streams: Streams, num_episodes: int
+    recipe: NativeEnvironment | GymnasiumEnvironment, streams: Streams, num_episodes: int, horizon: int
 ) -> VectorEnvironment:
-    """The environments that score what a recipe trains: always Gymnasium's own."""
-    match recipe:
-        case NativeEnvironment():
-            return GymnasiumCartPole(
-                streams,
-                num_episodes,
-                continuous=recipe.id == "ContinuousCartPole-v1",
-                max_episode_steps=recipe.max_episode_steps,
-            )
-        case GymnasiumEnvironment() if recipe.id.rpartition(":")[2] in {"CartPole-v1", CONTINUOUS_CART_POLE}:
-            return GymnasiumCartPole(
-                streams,
-                num_episodes,
-                continuous=recipe.id.endswith(CONTINUOUS_CART_POLE),
-                max_episode_steps=recipe.max_episode_steps or 500,
-            )
-        case GymnasiumEnvironment():
-            return GymnasiumAdapter(
-                recipe.id, "sync", streams, num_episodes, max_episode_steps=recipe.max_episode_steps
-            )
-        case _:
-            assert_never(recipe)
+    """The environments that score what a recipe trains: always Gymnasium's own.
+
+    Args:
+        recipe: the task.
+        streams: start states.
+        num_episodes: environments per seed, of which the first episode counts.
+        horizon: how many times the task's time limit an episode may last.
+    """
+    limit = recipe.max_episode_steps
+    if is_cart_pole(recipe):
+        continuous = recipe.id.endswith("ContinuousCartPole-v1")
+        steps = (limit or CART_POLE_STEPS) * horizon
+        return GymnasiumCartPole(streams, num_episodes, continuous=continuous, max_episode_steps=steps)
+    return GymnasiumAdapter(recipe.id, "sync", streams, num_episodes, max_episode_steps=limit and limit * horizon)
+
+
+def is_cart_pole(recipe: NativeEnvironment | GymnasiumEnvironment) -> bool:
+    """Whether the task is one of ours, whose return is the number of steps survived."""
+    ours = {"CartPole-v1", "ContinuousCartPole-v1", CONTINUOUS_CART_POLE}
+    return recipe.id.rpartition(":")[2] in ours

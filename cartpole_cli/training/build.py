@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from cartpole_cli.algorithms.build import build_algorithm
-from cartpole_cli.environments.build import build_environment, build_judge
+from cartpole_cli.environments.build import build_environment, build_judge, is_cart_pole
 from cartpole_cli.environments.interface import DiscreteActions
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
@@ -54,8 +54,12 @@ def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) ->
 
 def build_evaluator(recipe: Recipe, streams: Streams) -> Evaluator:
     """The judge of what a recipe trains."""
-    judge = partial(build_judge, recipe.environment)
-    return Evaluator(judge, streams.named("evaluation"), recipe.trainer.evaluation_episodes)
+    return Evaluator(
+        partial(build_judge, recipe.environment),
+        streams.named("evaluation"),
+        selection_episodes=recipe.trainer.evaluation_episodes,
+        confirmation_horizon=2 if is_cart_pole(recipe.environment) else 1,
+    )
 
 
 def choose_device(name: str) -> torch.device:

@@ -51,35 +51,48 @@ class Evaluation:
 
 
 class Evaluator:
-    """Plays S policies on named sets of episodes.
+    """Plays S policies on named sets of episodes that share no start state with each other or with training.
 
-    The sets "selection" (which checkpoint is best), "confirmation" (is the target really reached; a new one each
-    time it is asked) and "final" (the reported score) share no start state with each other or with training.
+    - "selection": which checkpoint is best; the same episodes each time.
+    - "confirmation": is the target really reached? 100 fresh episodes each time it is asked, which last
+      `confirmation_horizon` times as long, their returns divided by it: a cart that drifts slowly to the rail's
+      end survives the time limit, and falls soon after.
+    - "final": the reported score, on which nothing was ever chosen.
 
     Args:
-        judge: makes the environment that judges, from streams and a number of episodes.
+        judge: makes the environment that judges, from streams, a number of episodes and a horizon.
         streams: of the run's seeds.
         selection_episodes: size of the selection set.
+        confirmation_horizon: 1, or more where the return counts the steps survived.
     """
 
     def __init__(
-        self, judge: Callable[[Streams, int], VectorEnvironment], streams: Streams, selection_episodes: int
+        self,
+        judge: Callable[[Streams, int, int], VectorEnvironment],
+        streams: Streams,
+        *,
+        selection_episodes: int,
+        confirmation_horizon: int,
     ) -> None:
-        self._judge, self._streams, self._selection_episodes = judge, streams, selection_episodes
+        self._judge, self._streams = judge, streams
+        self._selection_episodes, self._confirmation_horizon = selection_episodes, confirmation_horizon
 
     def selection(self, policy: PolicyNetwork) -> list[Evaluation]:
         return self._play(policy, "selection", "selection", self._selection_episodes)
 
     def confirmation(self, policy: PolicyNetwork, iteration: int) -> list[Evaluation]:
-        return self._play(policy, "confirmation", f"confirmation/{iteration}", CONFIRMATION_EPISODES)
+        stream = f"confirmation/{iteration}"
+        return self._play(policy, "confirmation", stream, CONFIRMATION_EPISODES, self._confirmation_horizon)
 
     def final(self, policy: PolicyNetwork) -> list[Evaluation]:
         return self._play(policy, "final", "final", FINAL_EPISODES)
 
-    def _play(self, policy: PolicyNetwork, set_name: str, stream: str, num_episodes: int) -> list[Evaluation]:
-        environment = self._judge(self._streams.named(stream), num_episodes)
+    def _play(
+        self, policy: PolicyNetwork, set_name: str, stream: str, num_episodes: int, horizon: int = 1
+    ) -> list[Evaluation]:
+        environment = self._judge(self._streams.named(stream), num_episodes, horizon)
         try:
-            returns = play(policy, environment)
+            returns = play(policy, environment) / horizon
         finally:
             environment.close()
         return [Evaluation(set_name, tuple(row)) for row in returns.tolist()]

@@ -29,22 +29,23 @@ class EpisodeStatistics:
 
 
 class UpdateStatistics:
-    """Means of the loss's terms over the batches that moved a seed, and whether its gradients stayed finite.
+    """Means of the loss's terms over the steps a seed took, and whether its gradients stayed finite.
 
-    Sums run batch by batch: a batch that does not count for a seed adds an exact zero, so that a seed's means do
+    The batches of one step add up: their weights belong to one average. Sums run batch by batch: a batch that does not count for a seed adds an exact zero, so that a seed's means do
     not depend on how many batches other seeds go on for.
     """
 
     def __init__(self, num_seeds: int, device: torch.device, diagnostics: dict[str, Float[Tensor, "S"]]) -> None:
         self._diagnostics = diagnostics
-        self._terms: dict[str, Tensor] = {}
-        self._norms = self._num_batches = self._num_steps = torch.zeros(num_seeds, device=device)
+        self._names: list[str] = []
+        self._terms: Float[Tensor, "K S"] | float = 0.0
+        self._norms = self._num_steps = torch.zeros(num_seeds, device=device)
         self._finite = torch.ones(num_seeds, dtype=torch.bool, device=device)
 
     def add_loss(self, terms: dict[str, Float[Tensor, "S"]], counted: Bool[Tensor, "S"]) -> None:
-        for name, value in terms.items():
-            self._terms[name] = self._terms.get(name, 0.0) + torch.where(counted, value.detach(), 0.0)
-        self._num_batches = self._num_batches + counted
+        self._names = list(terms)
+        values = torch.stack([value.detach() for value in terms.values()])
+        self._terms = torch.where(counted, values, 0.0) + self._terms
 
     def add_step(self, gradient_norm: Float[Tensor, "S"], stepped: Bool[Tensor, "S"]) -> None:
         self._norms = self._norms + torch.where(stepped, gradient_norm, 0.0)
@@ -56,6 +57,7 @@ class UpdateStatistics:
         return ~self._finite
 
     def means(self) -> dict[str, Float[Tensor, "S"]]:
-        """Each term's mean, the gradient norm's, and the algorithm's diagnostics; nan without a step."""
-        means = {name: total / self._num_batches for name, total in self._terms.items()}
-        return means | {"gradient_norm": self._norms / self._num_steps} | self._diagnostics
+        """Each term's mean over steps, the gradient norm's, and the algorithm's diagnostics; nan without a step."""
+        terms = (self._terms / self._num_steps).unbind() if self._names else ()
+        norm = {"gradient_norm": self._norms / self._num_steps}
+        return dict(zip(self._names, terms, strict=True)) | norm | self._diagnostics

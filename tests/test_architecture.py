@@ -1,0 +1,110 @@
+"""The house's rules, held by reading the source: imports point down only, and modules stay small."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "cartpole_cli"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Lower layers first. A module may import from lower layers and from its own folder.
+LAYERS = [
+    ["errors", "recipe", "recipe_files", "randomness"],
+    ["policy", "environments"],
+    ["experience"],
+    ["algorithms"],
+    ["training"],
+    ["runs"],
+    ["cli"],
+    ["__main__"],
+]
+RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+LEAVES = [
+    "environments/physics.py",
+    "algorithms/advantages.py",
+    "algorithms/losses.py",
+    "policy/action_heads.py",
+    "randomness.py",
+]
+WITHOUT_TORCH = ["errors.py", "recipe.py", "recipe_files.py", "environments/registration.py", "environments/__init__.py"]
+USER_INTERFACE = {"typer", "rich", "wandb"}
+MAY_SEE_RECIPES = {"recipe_files.py", "runs/session.py", "runs/trackers.py", "cli/train.py"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module a file imports, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def project_parts(path: Path) -> set[str]:
+    """The parts of our own package a file imports: 'policy', 'errors', ..."""
+    ours = (name.split(".") for name in imports(path) if name.startswith("cartpole_cli."))
+    return {parts[1] for parts in ours}
+
+
+def top_level(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        assert not list(imports(path))
+        return
+    wrong = {other for other in project_parts(path) if other != part and RANK[other] >= RANK[part]}
+    if part in LAYERS[0]:
+        wrong -= {"errors", "recipe"}
+    assert not wrong, f"{name_of(path)} must not import {wrong}"
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_leaves_import_nothing_of_ours(name: str) -> None:
+    assert not project_parts(PACKAGE / name)
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_light_modules_load_no_torch(name: str) -> None:
+    assert "torch" not in top_level(PACKAGE / name)
+    assert project_parts(PACKAGE / name) <= {"errors", "recipe", "environments"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_command_line_and_the_trackers_talk_to_users_or_services(path: Path) -> None:
+    allowed = {"cli": USER_INTERFACE - {"wandb"}, "runs/trackers.py": {"wandb"}}
+    name = name_of(path)
+    assert top_level(path) & USER_INTERFACE <= allowed.get(name, allowed.get(name.split("/")[0], set()))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_builders_and_sessions_see_recipes(path: Path) -> None:
+    name = name_of(path)
+    if path.name != "build.py" and name not in MAY_SEE_RECIPES:
+        assert "recipe" not in project_parts(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_stay_small(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_a_wrong_shape_raises_under_test() -> None:
+    """The shape letters in signatures are checked, not decoration."""
+    import torch
+
+    from cartpole_cli.algorithms.losses import weighted_sum
+
+    with pytest.raises(Exception, match="Type-check"):
+        weighted_sum(torch.zeros(2, 3), torch.zeros(2, 4))
