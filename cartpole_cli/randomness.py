@@ -23,7 +23,7 @@ class Streams:
         name: prefix of all streams drawn here; see `named`.
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", *, name: str = "training") -> None:
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", *, name: str = "cartpole") -> None:
         self.seeds = tuple(seeds)
         self.device = torch.device(device)
         self.name = name

@@ -24,24 +24,21 @@ class TrainingDisplay:
     Args:
         console: where to write; whether it is a terminal decides the form.
         num_steps: the budget, for progress and time left.
-        title: what is being trained.
     """
 
-    def __init__(self, console: Console, *, num_steps: int, title: str) -> None:
+    def __init__(self, console: Console, *, num_steps: int) -> None:
         self._console = console
-        self._title = title
         self._started = self._last_line = time.perf_counter()
         self._returns: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
         self._best: float | None = None
         self._progress = Progress(
-            TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._progress.add_task(title, total=num_steps, speed="")
+        self._task = self._progress.add_task("", total=num_steps, speed="")
         self._live = Live(self._progress, console=console, transient=True, refresh_per_second=8)
 
     def __enter__(self) -> "TrainingDisplay":

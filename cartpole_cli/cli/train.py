@@ -69,6 +69,7 @@ def _run(
     torch.set_num_threads(recipe.trainer.num_threads)
     console = Console(stderr=as_json, quiet=quiet, highlight=False)
     device = choose_device(recipe.trainer.device)
+    _print(console, f"{recipe.algorithm.name} on {recipe.environment.id}, seed {recipe.trainer.seed}")
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
     session = Session(
         recipe,
@@ -78,11 +79,10 @@ def _run(
         name=name,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    title = f"{recipe.algorithm.name} on {recipe.environment.id}"
     with session:
         with (
             _stop_on_signal(session),
-            TrainingDisplay(console, num_steps=recipe.trainer.num_steps, title=title) as display,
+            TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display,
         ):
             for report in session.reports():
                 display.update(report)
