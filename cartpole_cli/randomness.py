@@ -6,9 +6,10 @@ another seed, resuming stores counters instead of generator states, and the name
 and initialization apart. Blocks are drawn on the CPU: every device sees the same numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -33,27 +34,26 @@ class Streams:
         return Streams(self.seeds, self.device, name=f"{self.name}/{name}")
 
     def integer(self, index: int, stream: str, *counters: int) -> int:
-        """A 64-bit integer for seed number `index`: the key of a block, or a seed for someone else's generator."""
-        key = f"{self.seeds[index]}:{self.name}/{stream}:{','.join(map(str, counters))}"
-        return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big")
+        """A 64-bit integer for seed number `index`: a seed for someone else's generator."""
+        return self._key(index, stream, counters) % 2**64
 
     def uniform(self, stream: str, *counters: int, shape: Sequence[int]) -> Float[Tensor, "S *block"]:
         """Uniform numbers in [0, 1), shape [S, *shape]."""
-        return self._block(torch.rand, stream, counters, shape)
+        draws = [generator.random(tuple(shape), np.float32) for generator in self._generators(stream, counters)]
+        return torch.from_numpy(np.stack(draws)).to(self.device)
 
     def normal(self, stream: str, *counters: int, shape: Sequence[int]) -> Float[Tensor, "S *block"]:
         """Standard normal numbers, shape [S, *shape]."""
-        return self._block(torch.randn, stream, counters, shape)
+        draws = [
+            generator.standard_normal(tuple(shape), np.float32) for generator in self._generators(stream, counters)
+        ]
+        return torch.from_numpy(np.stack(draws)).to(self.device)
 
-    def _block(
-        self,
-        draw: Callable[..., Tensor],
-        stream: str,
-        counters: Sequence[int],
-        shape: Sequence[int],
-    ) -> Tensor:
-        blocks = []
-        for index in range(len(self.seeds)):
-            generator = torch.Generator().manual_seed(self.integer(index, stream, *counters))
-            blocks.append(draw(tuple(shape), generator=generator))
-        return torch.stack(blocks).to(self.device)
+    def _generators(self, stream: str, counters: Sequence[int]) -> list[np.random.Generator]:
+        keys = [self._key(index, stream, counters) for index in range(len(self.seeds))]
+        return [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+
+    def _key(self, index: int, stream: str, counters: Sequence[int]) -> int:
+        """Philox takes 128 bits as its key; torch's own CPU generator would use 32 of them, and keys collide."""
+        name = f"{self.seeds[index]}:{self.name}/{stream}:{','.join(map(str, counters))}"
+        return int.from_bytes(blake2b(name.encode(), digest_size=16).digest(), "big")

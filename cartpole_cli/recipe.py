@@ -89,7 +89,7 @@ class GymnasiumEnvironment(_Section):
     """Environments per seed; for REINFORCE also the episodes per iteration."""
     vectorization_mode: Literal["sync", "async", "vector_entry_point"] = "sync"
     """One process, a process per environment, or the environment's own vector implementation."""
-    max_episode_steps: PositiveInt | None = None
+    max_episode_steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
     """Time limit of an episode in steps; unset: the environment's own."""
 
 
@@ -113,7 +113,7 @@ class PolicyRecipe(_Section):
 class TrainerRecipe(_Section):
     """Budget, optimizer, evaluation and files. An iteration is one collection and its update."""
 
-    num_steps: PositiveInt = 100_000
+    num_steps: Annotated[int, Field(ge=1, le=10**15)] = 100_000
     """Budget in environment steps; the iteration that reaches it is the last."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random number of the run."""

@@ -1,8 +1,10 @@
 """Recipe files: find them, read them, apply KEY=VALUE overrides, and say plainly what is wrong with them."""
 
+import re
 import shutil
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +27,7 @@ from cartpole_cli.recipe import (
 
 DEFAULT_RECIPE = "reinforce"
 COMMAND_LINE = "command line"
+OVERRIDE = re.compile(r"\s*[^.=\s]+\.[^.=\s]+\s*=")
 
 # The sections that are unions: the field that tells their members apart, and the members.
 VARIANTS: dict[str, tuple[str, dict[str, type[BaseModel]]]] = {
@@ -61,8 +64,9 @@ def find_recipe(name: str) -> Path:
     """
     file_name = name if name.endswith(".toml") else f"{name}.toml"
     for path in (Path(name), Path(file_name), Path("recipes") / file_name, shipped_folder() / file_name):
-        if path.is_file():
-            return path
+        with suppress(OSError):  # a name that no file can have
+            if path.is_file():
+                return path
     names = list(shipped_recipes())
     raise CartpoleError(
         f"recipe {name!r} not found as a path, in ./recipes or among the shipped recipes"
@@ -101,14 +105,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, or of a number with too many digits
         raise CartpoleError(f"{path}: not valid TOML: {error}") from error
     return resolve_recipe(data, overrides, source=str(path))
 
 
 def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: str) -> Recipe:
     """Validate recipe data with overrides on top; `source` names the data in messages."""
-    changes = [_parse_override(override) for override in overrides]
+    changes = _parse_overrides(overrides)
+    overridden = {".".join(key) for key, _ in changes} | {key[0] for key, _ in changes if key[0] not in data}
     for section, (tag, members) in VARIANTS.items():
         chosen = [value for key, value in changes if key == [section, tag]]
         if chosen:
@@ -121,7 +126,6 @@ def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: st
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        overridden = {".".join(key) for key, _ in changes}
         raise CartpoleError(*_explain(error, source, overridden)) from error
 
 
@@ -131,16 +135,20 @@ def did_you_mean(word: str, choices: Sequence[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def _parse_overrides(overrides: Sequence[str]) -> list[tuple[list[str], Any]]:
+    malformed = [override for override in overrides if not OVERRIDE.match(override)]
+    if malformed:
+        right = "not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
+        raise CartpoleError(*(f"{COMMAND_LINE}: {override!r}: {right}" for override in malformed))
+    return [_parse_override(override) for override in overrides]
+
+
 def _parse_override(override: str) -> tuple[list[str], Any]:
-    key, separator, text = override.partition("=")
+    key, _, text = override.partition("=")
     parts = key.strip().split(".")
-    if not separator or len(parts) != 2 or not all(parts):
-        raise CartpoleError(
-            f"{COMMAND_LINE}: {override!r}: not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
-        )
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return parts, text.strip()
     return parts, parsed["value"] if len(parsed) == 1 else text.strip()
 
@@ -158,12 +166,17 @@ def _keep_shared_fields(
     fields = data.get(section)
     if isinstance(fields, dict) and fields.get(tag) != chosen and isinstance(chosen, str) and chosen in members:
         known = members[chosen].model_fields
-        data[section] = {key: value for key, value in fields.items() if key in known}
+        foreign = {name for member in members.values() for name in member.model_fields} - set(known)
+        data[section] = {key: value for key, value in fields.items() if key not in foreign}
 
 
 def _explain(error: ValidationError, source: str, overridden: set[str]) -> list[str]:
     lines = []
-    for details in error.errors(include_url=False):
+    errors = error.errors(include_url=False)
+    inner = {details["loc"][:end] for details in errors for end in range(len(details["loc"]))}
+    for details in errors:
+        if details["loc"] and details["loc"] in inner:
+            continue  # a list that is wrong because its items are
         across = details["type"] == "across_fields"
         for key, given, reason in details["ctx"]["problems"] if across else [_problem(details)]:
             where = COMMAND_LINE if ".".join(key.split(".")[:2]) in overridden else source
@@ -201,5 +214,8 @@ def _listed(names: "dict[str, type[BaseModel]]") -> str:
 
 
 def _short(value: Any, limit: int = 60) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number with thousands of digits"
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -23,6 +23,7 @@ class Loss:
     stop: Bool[Tensor, "S"]
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Rows of a rollout with their targets. Each algorithm has its own, with the columns its loss reads."""
 
@@ -37,6 +38,7 @@ class Batch(Protocol):
         ...
 
 
+@runtime_checkable
 class Algorithm(Protocol):
     """Collect, fix the targets, then several passes over the batches."""
 

@@ -20,7 +20,7 @@ app.command()(train)
 app.add_typer(recipes_app, name="recipes")
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool | None) -> None:
     if wanted:
         print(version("cartpole-cli"))
         raise typer.Exit
@@ -29,8 +29,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = None,
 ) -> None:
     """Train cart-pole policies and ship them to a web page."""
 

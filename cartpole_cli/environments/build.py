@@ -56,5 +56,5 @@ def build_judge(
 
 def is_cart_pole(recipe: NativeEnvironment | GymnasiumEnvironment) -> bool:
     """Whether the task is one of ours, whose return is the number of steps survived."""
-    ours = {"CartPole-v1", "ContinuousCartPole-v1", CONTINUOUS_CART_POLE}
-    return recipe.id.rpartition(":")[2] in ours
+    ours = {"CartPole-v1", CONTINUOUS_CART_POLE}
+    return isinstance(recipe, NativeEnvironment) or recipe.id.rpartition(":")[2] in ours

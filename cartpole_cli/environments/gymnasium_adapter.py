@@ -120,11 +120,12 @@ class GymnasiumAdapter:
     def state_dict(self) -> dict[str, Any]:
         return {"num_resets": self.num_resets, "num_episodes": self.num_episodes.tolist()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on with new episodes: Gymnasium offers no way to put an environment back into the middle of one."""
         self.num_resets = state["num_resets"]
         self.num_episodes = np.array(state["num_episodes"], dtype=np.int64)
         self.reset()
+        return False
 
     def close(self) -> None:
         for environment in self._environments:
@@ -141,7 +142,7 @@ def _make(
         options["max_episode_steps"] = max_episode_steps
     try:
         return gymnasium.make_vec(environment_id, num_envs=num_envs, vectorization_mode=vectorization, **options)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         raise CartpoleError(
             f"environment.id = {environment_id!r} (vectorization_mode = {vectorization!r}): "
             f"Gymnasium cannot make it: {' '.join(str(error).split())}"

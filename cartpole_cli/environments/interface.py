@@ -1,7 +1,7 @@
 """What every environment offers to the training loop."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -39,6 +39,7 @@ class Transition:
     valid: Bool[Tensor, "S N"]
 
 
+@runtime_checkable
 class VectorEnvironment(Protocol):
     """N environments for each of S seeds. An episode that ends is followed by a new one by itself."""
 
@@ -69,6 +70,7 @@ class VectorEnvironment(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class TrainingEnvironment(VectorEnvironment, Protocol):
     """A vector environment whose place in the experience can be saved, so that training can be resumed."""
 
@@ -76,4 +78,6 @@ class TrainingEnvironment(VectorEnvironment, Protocol):
         """All that is needed to go on from here: tensors and plain data."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Whether the episodes that were under way go on; if not, new ones have begun."""
+        ...

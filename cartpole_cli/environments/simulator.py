@@ -114,13 +114,14 @@ class CartPoleSimulator:
             "num_steps": self.num_steps,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         self.state = state["state"].to(self.device, self.dtype)
         self.elapsed = state["elapsed"].to(self.device)
         self.num_resets = state["num_resets"]
         self.num_steps = state["num_steps"] // RESETS_PER_BLOCK * RESETS_PER_BLOCK
         while self.num_steps < state["num_steps"]:
             self._next_starts()
+        return True
 
     def close(self) -> None:
         """Nothing to release."""

@@ -62,7 +62,7 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CartpoleError(f"{path}: not a checkpoint of cartpole: {error}") from error
+        raise CartpoleError(f"{path}: not a checkpoint of cartpole: {_short(error)}") from error
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise CartpoleError(f"{path}: not a {kind} checkpoint; right would be a {_example(kind)}")
     return content
@@ -80,9 +80,14 @@ def load_policy(path: Path, device: torch.device) -> PolicyNetwork:
         policy = PolicyNetwork(architecture, Streams([0], device))
         policy.load_state_dict(content["policy"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise CartpoleError(f"{path}: its weights do not fit its architecture: {error}") from error
+        raise CartpoleError(f"{path}: its weights do not fit its architecture: {_short(error)}") from error
     return policy
 
 
 def _example(kind: str) -> str:
     return {"policy": "run's best.pth", "training": "run's last.pth"}[kind]
+
+
+def _short(error: Exception) -> str:
+    """torch explains at length."""
+    return " ".join(str(error).split())[:200]

@@ -1,11 +1,14 @@
 """Names and paths of a run's files, and the one way they are written."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cartpole_cli.errors import CartpoleError
+
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,27 +24,22 @@ class RunDirectory:
         Raises:
             CartpoleError: the name is taken or cannot be a folder's, or the folder cannot be made.
         """
+        if name is not None and (not name.strip(" .") or FORBIDDEN.search(name)):
+            raise CartpoleError(f"--name {name!r}: not a folder's name; allowed: no separators and none of <>:\"|?*")
+        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe_name}-s{seed}"
+        path, attempt = runs_dir / stem, 1
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
-            if name is not None:
-                path = runs_dir / _checked(name)
-                path.mkdir()
-                return cls(path)
-            stem = f"{datetime.now():%Y%m%d-%H%M%S}-{recipe_name}-s{seed}"
-            attempt = 1
-            while True:
-                path = runs_dir / (stem if attempt == 1 else f"{stem}-{attempt}")
-                try:
-                    path.mkdir()
-                    return cls(path)
-                except FileExistsError:
-                    attempt += 1
-        except FileExistsError as error:
-            raise CartpoleError(f"{error.filename}: exists already; give another --name") from error
+            while path.exists() or not _made(path):
+                if name is not None:
+                    raise CartpoleError(f"{path}: exists already; give another --name")
+                attempt += 1
+                path = runs_dir / f"{stem}-{attempt}"
         except OSError as error:
             raise CartpoleError(
                 f"{error.filename or runs_dir}: cannot make the run's folder ({error.strerror})"
             ) from error
+        return cls(path)
 
     @property
     def recipe(self) -> Path:
@@ -87,11 +85,15 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _checked(name: str) -> str:
-    if not name.strip(" .") or re.search(r'[<>:"/\\|?*\x00-\x1f]', name):
-        raise CartpoleError(f"--name {name!r}: not a folder's name; allowed: no separators and none of <>:\"|?*")
-    return name
+def _made(path: Path) -> bool:
+    """Make a folder; False if somebody else was faster."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import Recipe
@@ -14,6 +14,7 @@ from cartpole_cli.recipe import Recipe
 ONLINE_TIMEOUT = 5.0
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Takes a flat record of numbers per iteration."""
 

@@ -4,12 +4,14 @@ Our own because constructing any `torch.optim` optimizer imports for about a sec
 stopped must not move: in `torch.optim` a zero gradient still moves it by momentum.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+ALIGNMENT = 16
 
 
 class Adam:
@@ -29,20 +31,22 @@ class Adam:
     ) -> None:
         self._parameters = list(parameters)
         self.max_grad_norm, self.betas, self.epsilon = max_grad_norm, betas, epsilon
-        self.flat: Float[Tensor, "S P"] = torch.cat([p.detach().flatten(1) for p in self._parameters], dim=1)
-        sizes = [p[0].numel() for p in self._parameters]
-        for parameter, view in zip(self._parameters, torch.split(self.flat, sizes, dim=1), strict=True):
-            parameter.data = view.view(parameter.shape)
+        self.flat: Float[Tensor, "S P"] = _matrix_for(self._parameters)
+        for parameter, view in zip(self._parameters, _views(self.flat, self._parameters), strict=True):
+            view.copy_(parameter.data)
+            parameter.data = view
         self.first_moment = torch.zeros_like(self.flat)
         self.second_moment = torch.zeros_like(self.flat)
         # beta^t per seed, kept as a running product: torch's pow has other bits in a vector than alone.
         self.beta_powers: Float[Tensor, "2 S"] = self.flat.new_ones(2, self.flat.shape[0])
         self._gradient = torch.zeros_like(self.flat)
+        self._gradient_views = _views(self._gradient, self._parameters)
 
     def accumulate(self, total: Float[Tensor, "S"]) -> None:
         """Add the gradient of each seed's loss to what the next step uses."""
         gradients = torch.autograd.grad(total.sum(), self._parameters, materialize_grads=True)
-        self._gradient += torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+        for view, gradient in zip(self._gradient_views, gradients, strict=True):
+            view += gradient
 
     def step(self, active: Bool[Tensor, "S"], learning_rate: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
         """Move the active seeds; the norm of each seed's gradient before clipping.
@@ -77,3 +81,22 @@ class Adam:
         self.first_moment.copy_(state["first_moment"])
         self.second_moment.copy_(state["second_moment"])
         self.beta_powers.copy_(state["beta_powers"])
+
+
+def _matrix_for(parameters: Sequence[nn.Parameter]) -> Float[Tensor, "S P"]:
+    """Zeros with a place for every parameter of a seed, each beginning where a vector register does."""
+    width = sum(_place(parameter) for parameter in parameters)
+    return parameters[0].new_zeros(parameters[0].shape[0], width).detach()
+
+
+def _views(matrix: Float[Tensor, "S P"], parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    places = torch.split(matrix, [_place(parameter) for parameter in parameters], dim=1)
+    return [
+        place[:, : parameter[0].numel()].view(parameter.shape)
+        for place, parameter in zip(places, parameters, strict=True)
+    ]
+
+
+def _place(parameter: nn.Parameter) -> int:
+    """Numbers to keep free for one seed's share: rounded up, as matrix products have other bits when unaligned."""
+    return -(-parameter[0].numel() // ALIGNMENT) * ALIGNMENT

@@ -1,7 +1,7 @@
 """Sums kept on the device during an iteration and read by the host once, when it is reported."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cartpole_cli.experience import Rollout
@@ -13,7 +13,7 @@ class EpisodeStatistics:
     def __init__(self, num_seeds: int, num_envs: int, device: torch.device) -> None:
         self.running: Float[Tensor, "S N"] = torch.zeros(num_seeds, num_envs, device=device)
 
-    def update(self, rollout: Rollout) -> tuple[Float[Tensor, "S"], Float[Tensor, "S"]]:
+    def update(self, rollout: Rollout) -> tuple[Int[Tensor, "S"], Float[Tensor, "S"]]:
         """How many episodes ended, and their mean return (nan where none did)."""
         ended = rollout.ended
         reward = rollout.reward.masked_fill(~rollout.valid, 0.0)

@@ -131,7 +131,7 @@ class Trainer:
         for index, evaluation in enumerate(evaluations):
             confirmation = confirmations[index]
             solved = confirmation is not None and self._reaches_target(confirmation)
-            improved = evaluation is not None and self._is_best(index, evaluation, confirmation)
+            improved = evaluation is not None and (self._is_best(index, evaluation, confirmation) or solved)
             seeds.append(
                 SeedReport(
                     env_steps=env_steps[index],
@@ -174,7 +174,7 @@ class Trainer:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next iteration depends on: tensors and plain data."""
+        """All that the next iteration depends on: plain data and live tensors, to be written or copied at once."""
         return {
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -190,12 +190,12 @@ class Trainer:
         """Go on where `state_dict` was taken."""
         self.policy.load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.environment.load_state_dict(state["environment"])
+        same_episodes = self.environment.load_state_dict(state["environment"])
         self.iteration = state["iteration"]
         self.env_steps = state["env_steps"].clone()
         self.finished = state["finished"].clone()
         self.best_return = list(state["best_return"])
-        self.episodes.running = state["episode_return"].clone()
+        self.episodes.running = state["episode_return"] * same_episodes
 
 
 def _only(evaluations: list[Evaluation], wanted: list[bool]) -> list[Evaluation | None]:

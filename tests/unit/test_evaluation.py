@@ -1,0 +1,434 @@
+"""Scores, the named sets they come from, and what the trainer does with them."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cartpole_cli.environments.build import build_judge
+from cartpole_cli.environments.interface import DiscreteActions, Transition, VectorEnvironment
+from cartpole_cli.environments.simulator import CartPoleSimulator
+from cartpole_cli.policy.build import build_policy
+from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe import (
+    GymnasiumEnvironment,
+    NativeEnvironment,
+    PolicyRecipe,
+    PPORecipe,
+    Recipe,
+    ReinforceRecipe,
+    TrainerRecipe,
+)
+from cartpole_cli.training.build import build_evaluator, build_trainer
+from cartpole_cli.training.evaluation import Evaluation, Evaluator, play
+from cartpole_cli.training.trainer import Report, Trainer
+
+CPU = torch.device("cpu")
+SMALL = PolicyRecipe(hidden_sizes=(8,))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# Evaluation
+
+
+def test_statistics_are_those_of_the_returns() -> None:
+    data = Evaluation("final", (4.0, 1.0, 3.0, 2.0, 10.0)).as_plain_data()
+    ci95 = data.pop("ci95")
+    assert data == {
+        "set": "final",
+        "episodes": 5,
+        "mean_return": 4.0,
+        "std_return": pytest.approx(10.0**0.5),  # deviations 0, -3, -1, -2, 6: squares 50 / 5
+        "min_return": 1.0,
+        "median_return": 3.0,
+        "max_return": 10.0,
+        "returns": [4.0, 1.0, 3.0, 2.0, 10.0],
+    }
+    assert 1.0 < ci95[0] < 4.0 < ci95[1] < 10.0
+
+
+def test_the_interval_is_always_the_same_and_that_of_a_normal_mean_for_many_returns() -> None:
+    returns = tuple((np.random.default_rng(7).normal(size=400) * 20 + 300).tolist())
+    low, high = Evaluation("final", returns).ci95
+    assert (low, high) == Evaluation("selection", returns).ci95
+    margin = 1.96 * float(np.std(returns)) / 20
+    assert low == pytest.approx(np.mean(returns) - margin, abs=0.1 * margin)
+    assert high == pytest.approx(np.mean(returns) + margin, abs=0.1 * margin)
+
+
+def test_the_interval_of_equal_returns_is_their_value() -> None:
+    assert Evaluation("final", (500.0,) * 100).ci95 == (500.0, 500.0)
+    assert Evaluation("final", (37.0,)).ci95 == (37.0, 37.0)
+
+
+# Evaluator
+
+
+class SpyJudge:
+    """Builds the real judge and remembers its start states and sizes."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+        self.starts: list[Tensor] = []
+        self.sizes: list[tuple[int, int]] = []
+
+    def __call__(self, streams: Streams, num_episodes: int, horizon: int) -> VectorEnvironment:
+        judge = build_judge(self.environment, streams, num_episodes, horizon)
+        self.starts.append(judge.observation)
+        self.sizes.append((num_episodes, judge.max_episode_steps))
+        return judge
+
+
+def _policy(seeds: Sequence[int], *, actions: int = 2) -> PolicyNetwork:
+    return build_policy(SMALL, Streams(seeds), observation_size=4, actions=actions, value_network=False)
+
+
+def _rows(starts: Tensor) -> set[tuple[float, ...]]:
+    return {tuple(row) for row in starts.reshape(-1, 4).tolist()}
+
+
+@pytest.fixture
+def spied() -> tuple[SpyJudge, Evaluator]:
+    spy = SpyJudge(NativeEnvironment(max_episode_steps=30))
+    streams = Streams([0, 1]).named("evaluation")  # as build_evaluator names them
+    return spy, Evaluator(spy, streams, selection_episodes=20, confirmation_horizon=2)
+
+
+def test_sets_share_no_start_with_each_other_or_with_training(spied: tuple[SpyJudge, Evaluator]) -> None:
+    spy, evaluator = spied
+    policy = _policy([0, 1])
+    evaluator.selection(policy)
+    evaluator.confirmation(policy, 1)
+    evaluator.confirmation(policy, 2)
+    evaluator.final(policy)
+    sets = [_rows(starts) for starts in spy.starts]
+    assert [len(rows) for rows in sets] == [2 * 20, 2 * 100, 2 * 100, 2 * 100]
+    simulator = CartPoleSimulator(Streams([0, 1]), 100, continuous=False)
+    training = _rows(simulator.observation)
+    for _ in range(60):
+        transition = simulator.step(torch.ones(2, 100, dtype=torch.int64))
+        training |= _rows(simulator.observation[transition.terminated])
+    assert len(training) > 2 * 100 * 5
+    sets.append(training)
+    assert len(set().union(*sets)) == sum(len(rows) for rows in sets)
+
+
+def test_the_built_evaluators_episodes_are_not_those_of_training() -> None:
+    recipe = Recipe(environment=NativeEnvironment(num_envs=4), policy=SMALL)
+    streams = Streams([3])
+    evaluator = build_evaluator(recipe, streams)
+    judge = build_judge(recipe.environment, evaluator._streams.named("selection"), 4, 1)
+    assert _rows(judge.observation).isdisjoint(_rows(CartPoleSimulator(streams, 4, continuous=False).observation))
+
+
+def test_the_selection_set_is_the_same_each_time(spied: tuple[SpyJudge, Evaluator]) -> None:
+    spy, evaluator = spied
+    policy = _policy([0, 1])
+    assert evaluator.selection(policy) == evaluator.selection(policy)
+    assert torch.equal(spy.starts[0], spy.starts[1])
+
+
+def test_the_confirmation_set_is_fresh_at_each_iteration(spied: tuple[SpyJudge, Evaluator]) -> None:
+    spy, evaluator = spied
+    policy = _policy([0, 1])
+    for iteration in (10, 20, 10):
+        evaluator.confirmation(policy, iteration)
+    assert _rows(spy.starts[0]).isdisjoint(_rows(spy.starts[1]))
+    assert torch.equal(spy.starts[0], spy.starts[2])
+
+
+def test_names_sizes_and_horizons_of_the_sets(spied: tuple[SpyJudge, Evaluator]) -> None:
+    spy, evaluator = spied
+    policy = _policy([0, 1])
+    names = [
+        [evaluation.set_name for evaluation in evaluations]
+        for evaluations in (evaluator.selection(policy), evaluator.confirmation(policy, 1), evaluator.final(policy))
+    ]
+    assert names == [["selection"] * 2, ["confirmation"] * 2, ["final"] * 2]
+    assert spy.sizes == [(20, 30), (100, 60), (100, 30)]
+
+
+def test_a_seeds_evaluation_does_not_depend_on_the_other_seeds() -> None:
+    recipe = Recipe(policy=SMALL, trainer=TrainerRecipe(evaluation_episodes=5))
+    study = build_evaluator(recipe, Streams([4, 5, 6])).selection(_policy([4, 5, 6]))
+    assert build_evaluator(recipe, Streams([5])).selection(_policy([5])) == [study[1]]
+
+
+class Scripted:
+    """S x N environments: environment n's first episode lasts n + 1 steps of reward s + 1, the next ones pay 1000."""
+
+    num_seeds, num_envs, observation_size, max_episode_steps = 2, 3, 4, 10
+    actions = DiscreteActions(2)
+
+    def __init__(self, *, truncates: bool) -> None:
+        self.truncates, self.closed, self.num_steps = truncates, False, 0
+        self.observation = torch.zeros(2, 3, 4)
+
+    def reset(self) -> None:
+        self.num_steps = 0
+
+    def step(self, action: Tensor) -> Transition:
+        self.num_steps += 1
+        length = torch.tensor([1, 2, 3]).expand(2, 3)
+        ended = length == self.num_steps
+        first = self.num_steps <= length
+        return Transition(
+            observation=self.observation,
+            reward=torch.where(first, torch.tensor([[1.0], [2.0]]), 1000.0),
+            next_observation=self.observation,
+            terminated=ended & ~torch.tensor(self.truncates),
+            truncated=ended & torch.tensor(self.truncates),
+            valid=torch.ones(2, 3, dtype=torch.bool),
+        )
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_play_counts_first_episodes_only(truncates: bool) -> None:
+    assert play(_policy([0, 1]), Scripted(truncates=truncates)).tolist() == [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]
+
+
+def test_the_evaluator_divides_by_the_horizon_and_closes_its_judge() -> None:
+    judges = []
+
+    def judge(streams: Streams, num_episodes: int, horizon: int) -> VectorEnvironment:
+        judges.append(Scripted(truncates=True))
+        return judges[-1]
+
+    evaluator = Evaluator(judge, Streams([0, 1]), selection_episodes=3, confirmation_horizon=2)
+    confirmation = evaluator.confirmation(_policy([0, 1]), 1)
+    assert [evaluation.returns for evaluation in confirmation] == [(0.5, 1.0, 1.5), (1.0, 2.0, 3.0)]
+    assert [evaluation.returns for evaluation in evaluator.selection(_policy([0, 1]))] == [(1, 2, 3), (2, 4, 6)]
+    assert [one.closed for one in judges] == [True, True]
+
+
+# The trainer and its evaluator
+
+
+def _recipe(algorithm: Any = None, environment: Any = None, **trainer: Any) -> Recipe:
+    return Recipe(
+        algorithm=algorithm or PPORecipe(steps_per_iteration=8, num_epochs=1, minibatch_size=16),
+        environment=environment or NativeEnvironment(num_envs=4, max_episode_steps=40),
+        policy=SMALL,
+        trainer=TrainerRecipe(**{"evaluate_every": 1, "evaluation_episodes": 3} | trainer),
+    )
+
+
+def _train(recipe: Recipe, num_iterations: int, seeds: Sequence[int] = (0,)) -> tuple[Trainer, list[Report]]:
+    trainer = build_trainer(recipe, seeds, CPU)
+    reports = [report for _, report in zip(range(num_iterations), trainer.iterations(), strict=False)]
+    trainer.environment.close()
+    return trainer, reports
+
+
+ENVIRONMENTS = {
+    "native": NativeEnvironment(num_envs=4, max_episode_steps=40),
+    "gymnasium": GymnasiumEnvironment(backend="gymnasium", num_envs=2, max_episode_steps=40),
+    "gymnasium-judged-by-itself": GymnasiumEnvironment(
+        backend="gymnasium", id="Acrobot-v1", num_envs=2, max_episode_steps=40
+    ),
+}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=ENVIRONMENTS.keys())
+@pytest.mark.parametrize("algorithm", [None, ReinforceRecipe()], ids=["ppo", "reinforce"])
+def test_evaluating_does_not_change_training(algorithm: Any, environment: Any) -> None:
+    often, reports = _train(_recipe(algorithm, environment, evaluate_every=1), 3)
+    rarely, others = _train(_recipe(algorithm, environment, evaluate_every=1000), 3)
+    for first, second in zip(often.policy.parameters(), rarely.policy.parameters(), strict=True):
+        assert torch.equal(first, second)
+    for report, other in zip(reports, others, strict=True):
+        assert report.seeds[0].evaluation is not None
+        assert other.seeds[0].evaluation is None
+        assert report.seeds[0].episode_return == other.seeds[0].episode_return
+
+
+def test_confirming_does_not_change_training() -> None:
+    def train(*, confirming: bool) -> list[Tensor]:
+        trainer = build_trainer(_recipe(evaluate_every=1000), [0], CPU)
+        for report, _ in zip(trainer.iterations(), range(3), strict=False):
+            if confirming:
+                trainer.evaluator.confirmation(trainer.policy, report.iteration)
+                trainer.evaluator.final(trainer.policy)
+        return list(trainer.policy.parameters())
+
+    for first, second in zip(train(confirming=True), train(confirming=False), strict=True):
+        assert torch.equal(first, second)
+
+
+class Fake:
+    """Scores by iteration and seed; `confirmations` likewise, by the iteration that asks."""
+
+    def __init__(self, *scores: Sequence[float], confirmations: dict[int, Sequence[float]] | None = None) -> None:
+        self.scores, self.confirmations = list(scores), confirmations or {}
+        self.asked: list[int] = []
+        self.num_selections = 0
+
+    def selection(self, policy: PolicyNetwork) -> list[Evaluation]:
+        self.num_selections += 1
+        return [Evaluation("selection", (float(score),) * 4) for score in self.scores[self.num_selections - 1]]
+
+    def confirmation(self, policy: PolicyNetwork, iteration: int) -> list[Evaluation]:
+        self.asked.append(iteration)
+        return [Evaluation("confirmation", (float(score),) * 4) for score in self.confirmations[iteration]]
+
+
+def _faked(fake: Fake, *, seeds: Sequence[int] = (0,), algorithm: Any = None, **settings: Any) -> Trainer:
+    trainer = build_trainer(_recipe(algorithm, **settings), seeds, CPU)
+    trainer.evaluator = fake  # type: ignore[assignment]
+    return trainer
+
+
+def test_training_stops_when_solved_and_confirmed() -> None:
+    fake = Fake([20], [30], [40], [40], confirmations={3: [35]})
+    reports = list(_faked(fake, stop_at_return=35.0).iterations())
+    assert [report.iteration for report in reports] == [1, 2, 3]
+    assert [report.seeds[0].solved for report in reports] == [False, False, True]
+    assert [report.seeds[0].finished for report in reports] == [False, False, True]
+    last = reports[-1].seeds[0]
+    assert last.evaluation is not None
+    assert last.confirmation is not None
+    assert (last.evaluation.mean, last.confirmation.mean) == (40.0, 35.0)
+    assert fake.asked == [3], "only a score that reaches the target is confirmed"
+
+
+def test_training_goes_on_when_the_confirmation_fails() -> None:
+    fake = Fake([36], [10], [36], confirmations={1: [34.9], 3: [35]})
+    reports = list(_faked(fake, stop_at_return=35.0).iterations())
+    assert [report.seeds[0].solved for report in reports] == [False, False, True]
+    assert [report.seeds[0].confirmation is not None for report in reports] == [True, False, True]
+
+
+def test_training_never_stops_early_without_a_target() -> None:
+    fake = Fake([500], [500], [500])
+    reports = list(_faked(fake, num_steps=96).iterations())
+    assert [report.seeds[0].solved for report in reports] == [False] * 3
+    assert fake.asked == []
+
+
+def test_the_best_score_is_kept_and_of_equals_the_later() -> None:
+    fake = Fake([5], [7], [6], [7], [6.9])
+    trainer = _faked(fake, num_steps=160)
+    assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, False, True, False]
+    assert trainer.best_return == [7.0]
+
+
+def test_a_lucky_selection_that_is_not_confirmed_counts_with_its_confirmation() -> None:
+    fake = Fake([38], [34], [33], confirmations={1: [28]})
+    trainer = _faked(fake, num_steps=96, stop_at_return=35.0)
+    assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, False]
+    assert trainer.best_return == [34.0]
+
+
+@pytest.mark.parametrize(("num_steps", "num_iterations"), [(1, 1), (32, 1), (33, 2), (96, 3), (97, 4)])
+def test_the_iteration_that_reaches_the_budget_is_the_last_and_is_evaluated(
+    num_steps: int, num_iterations: int
+) -> None:
+    fake = Fake([20])
+    reports = list(_faked(fake, num_steps=num_steps, evaluate_every=1000).iterations())
+    seeds = [report.seeds[0] for report in reports]
+    assert [seed.env_steps for seed in seeds] == [32 * (index + 1) for index in range(num_iterations)]
+    assert [seed.finished for seed in seeds] == [False] * (num_iterations - 1) + [True]
+    assert [seed.evaluation is not None for seed in seeds] == [False] * (num_iterations - 1) + [True]
+    assert seeds[-1].improved
+
+
+def test_evaluations_come_at_the_iterations_the_recipe_says() -> None:
+    fake = Fake([20], [20], [20])
+    reports = list(_faked(fake, num_steps=32 * 7, evaluate_every=3).iterations())
+    evaluated = [report.iteration for report in reports if report.seeds[0].evaluation is not None]
+    assert evaluated == [3, 6, 7]
+
+
+def _of_seed(trainer: Trainer, index: int) -> list[Tensor]:
+    """Parameters, moments and step counter of one seed."""
+    adam = trainer.optimizer
+    parameters = [parameter[index] for parameter in trainer.policy.parameters()]
+    return copy.deepcopy(
+        [
+            *(parameter.detach() for parameter in parameters),
+            adam.first_moment[index],
+            adam.second_moment[index],
+            adam.beta_powers[:, index],
+        ]
+    )
+
+
+def _equal(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+ALGORITHMS: dict[str, Callable[[], Any]] = {
+    "ppo": lambda: PPORecipe(steps_per_iteration=8, num_epochs=2, minibatch_size=16),
+    "reinforce": lambda: ReinforceRecipe(baseline="value"),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_finished_seed_does_not_move_while_the_others_go_on(algorithm: str) -> None:
+    fake = Fake([40, 20, 20], [40, 20, 20], [10, 40, 20], [10, 40, 20], confirmations={1: [40, 40, 40], 3: [40] * 3})
+    trainer = _faked(fake, seeds=(0, 1, 2), algorithm=ALGORITHMS[algorithm](), stop_at_return=35.0)
+    after = []
+    reports = []
+    for _, report in zip(range(4), trainer.iterations(), strict=False):
+        reports.append(report)
+        after.append([_of_seed(trainer, index) for index in range(3)])
+    finished = [[seed.finished for seed in report.seeds] for report in reports]
+    assert finished == [[True, False, False], [True, False, False], [True, True, False], [True, True, False]]
+    solved = [[seed.solved for seed in report.seeds] for report in reports]
+    assert solved == [[True, False, False], [False] * 3, [False, True, False], [False] * 3]
+    first, second, third = zip(*after, strict=True)
+    assert _equal(first[0], first[3])
+    assert _equal(second[2], second[3])
+    assert not _equal(second[1], second[2])
+    assert not _equal(third[2], third[3])
+    steps = [[seed.env_steps for seed in report.seeds] for report in reports]
+    assert steps[0][0] == steps[1][0] == steps[2][0] == steps[3][0]
+    assert steps[2][1] == steps[3][1] > steps[1][1]
+    for report in reports[1:]:
+        assert report.seeds[0].evaluation is None
+        assert not report.seeds[0].improved
+    assert fake.asked == [1, 3], "a finished seed is not confirmed again"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_seed_that_is_no_longer_finite_fails_and_the_others_go_on(algorithm: str) -> None:
+    def run(seeds: Sequence[int], broken: int | None) -> tuple[list[Report], Trainer]:
+        trainer = _faked(Fake(*[[20.0] * len(seeds)] * 3), seeds=seeds, algorithm=ALGORITHMS[algorithm]())
+        if broken is not None:
+            next(trainer.policy.torso.parameters()).data[broken] = torch.nan
+            before = _of_seed(trainer, broken)
+        reports = [report for _, report in zip(range(3), trainer.iterations(), strict=False)]
+        if broken is not None:
+            torch.testing.assert_close(_of_seed(trainer, broken), before, rtol=0, atol=0, equal_nan=True)
+        return reports, trainer
+
+    reports, trainer = run([0, 1], broken=0)
+    assert [seed.failed for seed in reports[0].seeds] == [True, False]
+    assert [seed.finished for seed in reports[0].seeds] == [True, False]
+    assert reports[0].seeds[0].evaluation is None
+    assert not reports[0].seeds[0].improved
+    solo_reports, solo = run([1], broken=None)
+    assert [repr(report.seeds[1]) for report in reports] == [repr(report.seeds[0]) for report in solo_reports]
+    assert _equal(_of_seed(trainer, 1), _of_seed(solo, 0))
+
+
+def test_a_run_whose_only_seed_fails_ends() -> None:
+    trainer = _faked(Fake([20.0]))
+    next(trainer.policy.torso.parameters()).data[:] = torch.nan
+    reports = list(trainer.iterations())
+    assert [report.seeds[0].failed for report in reports] == [True]

@@ -1,0 +1,137 @@
+"""ContinuousCartPole-v1 for users of Gymnasium."""
+
+import math
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+ID = "cartpole_cli.environments:cartpole_cli/ContinuousCartPole-v1"
+IN_NEWTONS = "For Box action spaces, we recommend using a symmetric and normalized space"
+
+
+@pytest.fixture
+def environment() -> Iterator[Any]:
+    made = gymnasium.make(ID)
+    made.reset(seed=0)
+    yield made
+    made.close()
+
+
+def _successor(state: Any, force: float) -> list[float]:
+    """Florian (2007), eq. 23-24 without friction, and an Euler step of 0.02 s, by hand."""
+    x, x_dot, theta, theta_dot = state
+    sin, cos = math.sin(theta), math.cos(theta)
+    push = (force + 0.1 * 0.5 * theta_dot**2 * sin) / 1.1
+    theta_acceleration = (9.8 * sin - cos * push) / (0.5 * (4 / 3 - 0.1 * cos**2 / 1.1))
+    x_acceleration = push - 0.1 * 0.5 * theta_acceleration * cos / 1.1
+    return [
+        x + 0.02 * x_dot,
+        x_dot + 0.02 * x_acceleration,
+        theta + 0.02 * theta_dot,
+        theta_dot + 0.02 * theta_acceleration,
+    ]
+
+
+def _warnings_of_the_checker(environment_id: str) -> set[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_env(gymnasium.make(environment_id, render_mode="rgb_array").unwrapped)
+    return {str(warning.message) for warning in caught}
+
+
+def test_it_passes_gymnasiums_checker_with_no_warning_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    own = _warnings_of_the_checker(ID) - _warnings_of_the_checker("CartPole-v1")
+    assert {text for text in own if IN_NEWTONS not in text} == set()
+
+
+def test_importing_the_environments_loads_no_torch() -> None:
+    program = (
+        "import sys, gymnasium\n"
+        f"environment = gymnasium.make({ID!r})\n"
+        "environment.reset(seed=0); environment.step(environment.action_space.sample())\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'pydantic', 'typer', 'wandb'}))"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "[]"
+
+
+def test_spaces_time_limit_and_threshold(environment: Any) -> None:
+    assert environment.spec.max_episode_steps == 500
+    assert environment.spec.reward_threshold == 475.0
+    assert environment.action_space == gymnasium.spaces.Box(-10.0, 10.0, (1,), np.float32)
+    assert environment.observation_space == gymnasium.make("CartPole-v1").observation_space
+
+
+def test_an_episode_is_truncated_after_five_hundred_steps(environment: Any) -> None:
+    flags = []
+    for _ in range(500):
+        x, x_dot, theta, theta_dot = environment.unwrapped.state
+        force = np.clip([x + 2 * x_dot + 30 * theta + 6 * theta_dot], -10, 10).astype(np.float32)
+        _, reward, terminated, truncated, _ = environment.step(force)
+        assert reward == 1.0
+        assert not terminated
+        flags.append(truncated)
+    assert flags == [False] * 499 + [True]
+
+
+@pytest.mark.parametrize("force", [1.0, 0.0, -1.0, 10.0, -10.0, 0.5, 3.25])
+def test_a_force_is_applied_in_newtons(environment: Any, force: float) -> None:
+    state = (0.1, -0.2, 0.05, 0.3)
+    environment.unwrapped.state = np.array(state)
+    observation = environment.step(np.array([force], dtype=np.float32))[0]
+    np.testing.assert_allclose(environment.unwrapped.state, _successor(state, force), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(observation, environment.unwrapped.state.astype(np.float32))
+
+
+def test_a_positive_force_pushes_right_also_after_another(environment: Any) -> None:
+    for force in (10.0, -10.0, 1.0, -1.0, 10.0):
+        environment.unwrapped.state = np.zeros(4)
+        environment.step(np.array([force], dtype=np.float32))
+        np.testing.assert_allclose(environment.unwrapped.state, _successor((0, 0, 0, 0), force), rtol=0, atol=1e-12)
+        assert environment.unwrapped.state[1] * force > 0
+
+
+@pytest.mark.parametrize(("force", "applied"), [(25.0, 10.0), (-25.0, -10.0), (10.001, 10.0)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_force_beyond_the_range_is_clipped_to_it(environment: Any, force: float, applied: float, dtype: Any) -> None:
+    environment.unwrapped.state = np.zeros(4)
+    environment.unwrapped.step(np.array([force], dtype=dtype))
+    np.testing.assert_allclose(environment.unwrapped.state, _successor((0, 0, 0, 0), applied), rtol=0, atol=1e-12)
+
+
+def test_rendering_gives_cart_poles_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    frames = []
+    for environment_id in (ID, "CartPole-v1"):
+        environment: Any = gymnasium.make(environment_id, render_mode="rgb_array")
+        environment.reset(seed=0)
+        environment.unwrapped.state = np.array([0.5, 0.0, 0.1, 0.0])
+        frames.append(environment.render())
+        environment.close()
+    ours, theirs = frames
+    assert ours.shape == theirs.shape == (400, 600, 3)
+    assert (ours != 255).any()
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_make_vec_makes_it(mode: str) -> None:
+    environments = gymnasium.make_vec(ID, num_envs=3, vectorization_mode=mode)
+    observation, _ = environments.reset(seed=0)
+    forces = np.array([[1.0], [-4.0], [10.0]], dtype=np.float32)
+    successor, reward, terminated, truncated, _ = environments.step(forces)
+    environments.close()
+    for index in range(3):
+        expected = _successor(observation[index].tolist(), float(forces[index, 0]))
+        np.testing.assert_allclose(successor[index], expected, rtol=0, atol=1e-6)
+    assert reward.tolist() == [1.0] * 3
+    assert not terminated.any()
+    assert not truncated.any()

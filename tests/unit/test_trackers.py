@@ -1,0 +1,350 @@
+"""Trackers: metrics.jsonl always; W&B when asked, and never at the training's cost."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe import Recipe
+from cartpole_cli.runs.session import Session
+from cartpole_cli.runs.trackers import MetricsFile, WandbTracker
+
+ITERATIONS = 3
+
+
+def recipe(**logger: str) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "algorithm": {"name": "ppo", "steps_per_iteration": 8, "num_epochs": 1, "minibatch_size": 32},
+            "environment": {"backend": "native", "num_envs": 4},
+            "policy": {"hidden_sizes": [8]},
+            "trainer": {"num_steps": 32 * ITERATIONS, "evaluation_episodes": 2},
+            "logger": logger,
+        }
+    )
+
+
+# metrics.jsonl
+
+
+def test_a_line_of_metrics_can_be_read_at_once(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    records = [{"iteration": 1, "x": 0.1, "y": None}, {"iteration": 2, "x": -3e-5}]
+    for number, record in enumerate(records, start=1):
+        file.log(record)
+        assert [json.loads(line) for line in path.read_text().splitlines()] == records[:number]
+    file.close()
+
+
+def test_what_json_cannot_say_is_null(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    file.log({"a": float("nan"), "b": float("inf"), "c": float("-inf"), "d": 1.5})
+    file.close()
+    assert path.read_text() == '{"a": null, "b": null, "c": null, "d": 1.5}\n'
+
+
+def test_metrics_go_on_where_they_ended(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for iteration in (1, 2):
+        file = MetricsFile(path)
+        file.log({"iteration": iteration})
+        file.close()
+    assert path.read_text() == '{"iteration": 1}\n{"iteration": 2}\n'
+
+
+def test_metrics_that_cannot_be_written_are_one_line(tmp_path):
+    with pytest.raises(CartpoleError, match="cannot be written") as caught:
+        MetricsFile(tmp_path)
+    assert len(caught.value.problems) == 1
+    full = Path("/dev/full")
+    if full.exists():
+        file = MetricsFile(full)
+        with pytest.raises(CartpoleError, match="cannot be written"):
+            file.log({"iteration": 1})
+
+
+# W&B, played by a stand-in
+
+
+class StandIn(ModuleType):
+    """A `wandb` that records what is asked of it and fails where it is told to."""
+
+    def __init__(self, *fails: str) -> None:
+        super().__init__("wandb")
+        self.fails = fails
+        self.inits: list[dict] = []
+        self.logged: list[dict] = []
+        self.finished = 0
+        self.Settings = SimpleNamespace
+
+    def _may_fail(self, what: str) -> None:
+        if what in self.fails:
+            raise RuntimeError(f"{what} is broken\nand this is its second line")
+
+    def setup(self, **_: object) -> None:
+        self._may_fail("setup")
+
+    def login(self, **_: object) -> bool:
+        self._may_fail("login")
+        return True
+
+    def init(self, **options):
+        self.inits.append(options)
+        self._may_fail(f"init {options['mode']}")
+        return SimpleNamespace(
+            log=self._log,
+            finish=self._finish,
+            dir=str(Path(options["dir"]) / "wandb" / "run" / "files"),
+            settings=SimpleNamespace(mode=options["mode"]),
+        )
+
+    def _log(self, record, step=None):
+        self.logged.append(dict(record) | {"step": step})
+        self._may_fail("log")
+
+    def _finish(self):
+        self.finished += 1
+        self._may_fail("finish")
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_put_back(monkeypatch):
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")  # the tracker sets it for the whole process
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    def put(*fails: str) -> StandIn:
+        module = StandIn(*fails)
+        monkeypatch.setitem(sys.modules, "wandb", module)
+        return module
+
+    return put
+
+
+def train(tmp_path, **logger: str) -> list[str]:
+    """Train to the end whatever W&B does; what the user was told."""
+    told: list[str] = []
+    session = Session(
+        recipe(type="wandb", **logger),
+        device=torch.device("cpu"),
+        recipe_name="small",
+        runs_dir=tmp_path,
+        name="run",
+        tell=told.append,
+    )
+    with session:
+        for _ in session.reports():
+            pass
+        summary = session.finish()
+    assert summary.status == "finished"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == ITERATIONS
+    assert all(len(line.splitlines()) == 1 for line in told)
+    return told
+
+
+def warnings(told: list[str]) -> list[str]:
+    return [line for line in told if "warning" in line]
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_wandb_gets_the_recipe_and_the_lines_of_metrics(tmp_path, stand_in, mode):
+    wandb = stand_in()
+    told = train(tmp_path, mode=mode, project="pole")
+    (options,) = wandb.inits
+    assert options["mode"] == mode
+    assert options["project"] == "pole"
+    assert options["dir"] == str(tmp_path / "run")
+    assert options["config"] == recipe(type="wandb", mode=mode, project="pole").model_dump(mode="json")
+    written = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [{key: value for key, value in record.items() if key != "step"} for record in wandb.logged] == written
+    assert [record["step"] for record in wandb.logged] == [1, 2, 3]
+    assert wandb.finished == 1
+    assert warnings(told) == []
+    assert any("wandb sync" in line for line in told) == (mode == "offline")
+
+
+@pytest.mark.parametrize("fails", ["setup", "login", "init online"])
+def test_wandb_that_cannot_go_online_costs_one_warning_and_goes_on_offline(tmp_path, stand_in, fails):
+    wandb = stand_in(fails)
+    told = train(tmp_path, mode="online")
+    (warning,) = warnings(told)
+    assert f"{fails} is broken" in warning
+    assert "offline" in warning
+    assert wandb.inits[-1]["mode"] == "offline"
+    assert len(wandb.logged) == ITERATIONS
+    assert "wandb sync" in told[-1]
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+@pytest.mark.parametrize("fails", ["log", "finish"])
+def test_wandb_that_breaks_during_training_costs_one_warning(tmp_path, stand_in, mode, fails):
+    wandb = stand_in(fails)
+    (warning,) = warnings(train(tmp_path, mode=mode))
+    assert f"{fails} is broken" in warning
+    assert len(wandb.logged) == (1 if fails == "log" else ITERATIONS)
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_wandb_that_never_starts_costs_one_warning(tmp_path, stand_in, mode):
+    stand_in("init online", "init offline")
+    (told,) = train(tmp_path, mode=mode)
+    assert "warning" in told
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_wandb_that_is_not_installed_costs_one_warning(tmp_path, monkeypatch, mode):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    (told,) = train(tmp_path, mode=mode)
+    assert "warning" in told
+
+
+def test_wandb_is_not_touched_in_mode_disabled(tmp_path, stand_in):
+    wandb = stand_in()
+    assert train(tmp_path, mode="disabled") == []
+    assert wandb.inits == []
+
+
+def test_a_closed_tracker_says_nothing_more(tmp_path, stand_in):
+    wandb = stand_in("log")
+    told: list[str] = []
+    tracker = WandbTracker(recipe(type="wandb", mode="offline"), tmp_path, told.append)
+    for iteration in (1, 2):
+        tracker.log({"iteration": iteration})
+    tracker.close()
+    assert len(wandb.logged) == len(warnings(told)) == 1
+
+
+# The real W&B, in processes of its own
+
+
+OVERRIDES = [
+    f"trainer.num_steps={32 * ITERATIONS}",
+    "trainer.evaluation_episodes=2",
+    "environment.num_envs=4",
+    "algorithm.steps_per_iteration=8",
+    "algorithm.minibatch_size=32",
+]
+
+
+def start(folder: Path, *overrides: str, environment: dict[str, str] | None = None, **streams) -> subprocess.Popen:
+    """`cartpole train` with W&B, as a user without an account would have it."""
+    home = folder / "home"
+    home.mkdir(parents=True)
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    clean |= {"HOME": str(home), "NETRC": str(home / "netrc"), "WANDB_CONFIG_DIR": str(home), "TERM": "xterm"}
+    clean |= {"WANDB_CACHE_DIR": str(home), "XDG_CACHE_HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+    command = [sys.executable, "-m", "cartpole_cli", "train", "--recipe", "ppo", "--quiet", "--name", "run"]
+    return subprocess.Popen(
+        [*command, "--runs-dir", str(folder), *OVERRIDES, *overrides], env=clean | (environment or {}), **streams
+    )
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Three runs at once, of which each waits for something else: folder and output by name."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("offline", "keyless", "unreachable")}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    terminal, other_end = pty.openpty()
+    processes = {
+        "offline": start(folders["offline"], "logger.type=wandb", "logger.mode=offline", **pipes),
+        # On a terminal, where W&B would ask for a key.
+        "keyless": start(folders["keyless"], "logger.type=wandb", stdin=other_end, stdout=other_end, stderr=other_end),
+        "unreachable": start(
+            folders["unreachable"],
+            "logger.type=wandb",
+            environment={"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0123456789" * 4},
+            **pipes,
+        ),
+    }
+    os.close(other_end)
+    output = {}
+    try:
+        output["offline"] = processes["offline"].communicate(timeout=60)[0]
+        output["unreachable"] = processes["unreachable"].communicate(timeout=60)[0]
+        processes["keyless"].wait(timeout=60)
+        output["keyless"] = read_all(terminal)
+        for name, process in processes.items():
+            assert process.returncode == 0, output[name]
+    finally:
+        for process in processes.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        os.close(terminal)
+    return {name: (folder / "run", output[name].splitlines()) for name, folder in folders.items()}
+
+
+def read_all(terminal: int) -> str:
+    data = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux: nobody is at the other end any more
+            part = b""
+        if not part:
+            return data.decode()
+        data += part
+
+
+def check_offline_files(run: Path, sync_line: str) -> None:
+    folder = Path(sync_line.partition("wandb sync ")[2].strip())
+    assert folder.parent == run / "wandb"
+    (log,) = folder.glob("run-*.wandb")
+    content = log.read_bytes()
+    assert b"policy_loss" in content
+    assert b"steps_per_iteration" in content
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == ITERATIONS
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+def test_offline_keeps_its_files_in_the_run_folder_and_says_how_to_upload_them(real):
+    run, lines = real["offline"]
+    (line,) = lines
+    check_offline_files(run, line)
+
+
+def test_online_without_a_key_asks_nothing_warns_once_and_goes_on_offline(real):
+    run, lines = real["keyless"]
+    warning, line = lines
+    assert warning.startswith("warning: W&B")
+    assert "API key" in warning
+    check_offline_files(run, line)
+
+
+def test_online_without_a_server_warns_once_and_goes_on_offline(real):
+    run, lines = real["unreachable"]
+    warning, line = lines
+    assert warning.startswith("warning: W&B")
+    check_offline_files(run, line)
+
+
+def test_wandb_is_imported_only_when_it_is_on(tmp_path):
+    script = f"""
+import sys, torch
+from pathlib import Path
+from cartpole_cli.recipe import Recipe
+from cartpole_cli.runs.session import Session
+for type, mode in [("disabled", "online"), ("wandb", "disabled")]:
+    logger, environment = {{"type": type, "mode": mode}}, {{"backend": "native", "num_envs": 2}}
+    recipe = Recipe.model_validate({{"logger": logger, "environment": environment}})
+    runs_dir = Path({str(tmp_path)!r})
+    session = Session(
+        recipe, device=torch.device("cpu"), recipe_name="r", runs_dir=runs_dir, name=None, tell=print
+    )
+    with session:
+        next(session.reports())
+print("wandb" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "False\n", done.stderr
