@@ -71,8 +71,8 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    print(f"seeds {seeds.start} to {seeds.stop - 1}, one core of {platform.machine()}, torch {version('torch')}, ", end="")
-    print(f"gymnasium {version('gymnasium')}, Python {platform.python_version()}\n")
+    versions = f"torch {version('torch')}, gymnasium {version('gymnasium')}, Python {platform.python_version()}"
+    print(f"seeds {seeds.start} to {seeds.stop - 1}, one core of {platform.machine()}, {versions}\n")
     print("| recipe | >= 475 | 500.0 | worst | median return | env steps: median (range) | seconds: median (range) |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as runs_dir:

@@ -151,7 +151,7 @@ class LoggerRecipe(_Section):
 
 
 class Recipe(_Section):
-    """A whole run. Missing sections and fields take their defaults."""
+    """A whole run. Missing sections and fields take their defaults; an [algorithm] section has to name its own."""
 
     algorithm: Annotated[ReinforceRecipe | PPORecipe, Field(discriminator="name")] = ReinforceRecipe()
     environment: Annotated[NativeEnvironment | GymnasiumEnvironment, Field(discriminator="backend")] = (

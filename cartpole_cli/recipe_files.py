@@ -28,6 +28,7 @@ from cartpole_cli.recipe import (
 DEFAULT_RECIPE = "reinforce"
 COMMAND_LINE = "command line"
 OVERRIDE = re.compile(r"\s*[^.=\s]+\.[^.=\s]+\s*=")
+RIGHT_OVERRIDE = "not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
 
 # The sections that are unions: the field that tells their members apart, and the members.
 VARIANTS: dict[str, tuple[str, dict[str, type[BaseModel]]]] = {
@@ -74,6 +75,20 @@ def find_recipe(name: str) -> Path:
     )
 
 
+def read_recipe(path: Path) -> str:
+    """A recipe's text.
+
+    Raises:
+        CartpoleError: the file cannot be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise CartpoleError(f"{path}: not valid TOML: {error}") from error
+
+
 def copy_recipe(name: str, destination: Path) -> Path:
     """Copy a recipe to a file or into a folder, for editing.
 
@@ -101,46 +116,42 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         CartpoleError: one line per problem, all problems at once.
     """
+    text = read_recipe(path)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, or of a number with too many digits
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
         raise CartpoleError(f"{path}: not valid TOML: {error}") from error
     return resolve_recipe(data, overrides, source=str(path))
 
 
 def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: str) -> Recipe:
     """Validate recipe data with overrides on top; `source` names the data in messages."""
-    changes = _parse_overrides(overrides)
+    malformed = [override for override in overrides if not OVERRIDE.match(override)]
+    changes = [_parse_override(override) for override in overrides if override not in malformed]
     overridden = {".".join(key) for key, _ in changes} | {key[0] for key, _ in changes if key[0] not in data}
+    environment = data.setdefault("environment", {})
+    if isinstance(environment, dict):
+        environment.setdefault("backend", "native")
     for section, (tag, members) in VARIANTS.items():
         chosen = [value for key, value in changes if key == [section, tag]]
         if chosen:
             _keep_shared_fields(data, section, tag, members, chosen[-1])
     for key, value in changes:
         _set(data, key, value)
-    environment = data.get("environment")
-    if isinstance(environment, dict):
-        environment.setdefault("backend", "native")
+    problems = [f"{COMMAND_LINE}: {override!r}: {RIGHT_OVERRIDE}" for override in malformed]
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        raise CartpoleError(*_explain(error, source, overridden)) from error
+        raise CartpoleError(*problems, *_explain(error, source, overridden)) from error
+    if problems:
+        raise CartpoleError(*problems)
+    return recipe
 
 
 def did_you_mean(word: str, choices: Sequence[str]) -> str:
     """ "; did you mean 'x'?" if a choice is close, else nothing."""
     close = get_close_matches(word, choices, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _parse_overrides(overrides: Sequence[str]) -> list[tuple[list[str], Any]]:
-    malformed = [override for override in overrides if not OVERRIDE.match(override)]
-    if malformed:
-        right = "not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
-        raise CartpoleError(*(f"{COMMAND_LINE}: {override!r}: {right}" for override in malformed))
-    return [_parse_override(override) for override in overrides]
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:
@@ -206,7 +217,7 @@ def _problem(details: ErrorDetails) -> tuple[str, Any, str]:
         return key, given, f"allowed: {context['expected']}{guess}"
     if details["type"] in {"model_type", "model_attributes_type"}:
         return key, given, f"allowed: a table, [{key}]"
-    return key or "recipe", given, "allowed: " + details["msg"].removeprefix("Input should be ")
+    return key or "recipe", given, "allowed: " + re.sub(r"^\w+ should (be )?", "", details["msg"])
 
 
 def _listed(names: "dict[str, type[BaseModel]]") -> str:

@@ -28,7 +28,13 @@ LEAVES = [
     "policy/action_heads.py",
     "randomness.py",
 ]
-WITHOUT_TORCH = ["errors.py", "recipe.py", "recipe_files.py", "environments/registration.py", "environments/__init__.py"]
+WITHOUT_TORCH = [
+    "errors.py",
+    "recipe.py",
+    "recipe_files.py",
+    "environments/registration.py",
+    "environments/__init__.py",
+]
 USER_INTERFACE = {"typer", "rich", "wandb"}
 MAY_SEE_RECIPES = {"recipe_files.py", "runs/session.py", "runs/trackers.py", "cli/train.py"}
 

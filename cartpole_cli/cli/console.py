@@ -15,14 +15,14 @@ from cartpole_cli.training.trainer import Report, SeedReport
 SECONDS_BETWEEN_LINES = 2.0
 SPARKLINE_WIDTH = 24
 BLOCKS = "▁▂▃▄▅▆▇█"
-ASCII_BLOCKS = "_.-=+*%#"
+MIN_WIDTH = 40
 
 
 class TrainingDisplay:
     """Follows the reports of one run. A context manager: the live panel is taken down on exit.
 
     Args:
-        console: where to write; whether it is a terminal decides the form.
+        console: where to write; a terminal wide and able enough gets the panel, anything else lines.
         num_steps: the budget, for progress and time left.
     """
 
@@ -39,17 +39,19 @@ class TrainingDisplay:
             console=console,
         )
         self._task = self._progress.add_task("", total=num_steps, speed="")
+        able = console.is_terminal and not console.is_dumb_terminal and "utf" in console.encoding.lower()
+        self._panel = able and console.width >= MIN_WIDTH
         self._live = Live(self._progress, console=console, transient=True, refresh_per_second=8)
 
     def __enter__(self) -> "TrainingDisplay":
-        if self._console.is_terminal:
+        if self._panel:
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
+        if self._panel:
             self._live.stop()
 
     def update(self, report: Report) -> None:
@@ -61,7 +63,7 @@ class TrainingDisplay:
         evaluation = seed.evaluation
         if evaluation is not None and (self._best is None or seed.improved):
             self._best = evaluation.mean
-        if self._console.is_terminal:
+        if self._panel:
             self._progress.update(self._task, completed=seed.env_steps, speed=f"{_count(speed)} steps/s")
             self._live.update(Group(self._progress, self._table(seed)))
         elif evaluation is not None or now - self._last_line >= SECONDS_BETWEEN_LINES:
@@ -74,8 +76,7 @@ class TrainingDisplay:
         table = Table.grid(padding=(0, 1))
         table.add_column(justify="right", style="dim", no_wrap=True)
         table.add_column(overflow="fold")
-        blocks = BLOCKS if "utf" in self._console.encoding.lower() else ASCII_BLOCKS
-        trend = sparkline(list(self._returns), blocks)
+        trend = sparkline(list(self._returns))
         table.add_row("return", Text(f"{_number(self._returns[-1])}  {trend}" if self._returns else "no episode yet"))
         table.add_row("held out, best", Text("not evaluated yet" if self._best is None else _number(self._best)))
         for name, value in seed.diagnostics.items():
@@ -96,13 +97,13 @@ class TrainingDisplay:
         return "  ".join(parts)
 
 
-def sparkline(values: list[float], blocks: str = BLOCKS) -> str:
+def sparkline(values: list[float]) -> str:
     """One character per value, from the lowest to the highest block."""
     if not values:
         return ""
     low, high = min(values), max(values)
-    scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
-    return "".join(blocks[round((value - low) * scale)] for value in values)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((value - low) * scale)] for value in values)
 
 
 def _number(value: float) -> str:

@@ -23,9 +23,9 @@ def list_recipes(context: typer.Context) -> None:
 @recipes_app.command()
 def show(name: Annotated[str, typer.Argument(help="A recipe's name or path.")]) -> None:
     """Print a recipe."""
-    from cartpole_cli.recipe_files import find_recipe
+    from cartpole_cli.recipe_files import find_recipe, read_recipe
 
-    print(find_recipe(name).read_text(encoding="utf-8"), end="")
+    print(read_recipe(find_recipe(name)), end="")
 
 
 @recipes_app.command()

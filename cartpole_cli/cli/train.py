@@ -79,11 +79,8 @@ def _run(
         name=name,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    with session:
-        with (
-            _stop_on_signal(session),
-            TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display,
-        ):
+    with session, _stop_on_signal(session):
+        with TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display:
             for report in session.reports():
                 display.update(report)
         summary = session.finish()

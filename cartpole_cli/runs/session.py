@@ -81,7 +81,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._write_manifest("failed")
+            self._write_manifest("interrupted" if kind is KeyboardInterrupt else "failed")
         for tracker in self._trackers:
             tracker.close()
         self.trainer.environment.close()

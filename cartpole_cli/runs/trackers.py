@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import Recipe
@@ -59,13 +59,18 @@ class WandbTracker:
         # No crash reports to W&B, and so no connection at all while offline.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         logging.getLogger("wandb").setLevel(logging.CRITICAL)
-        mode = recipe.logger.mode
-        if mode == "online" and not self._start("online", recipe, run_path):
-            mode = "offline"
-        if mode == "offline":
-            self._start("offline", recipe, run_path)
+        problems = []
+        for mode in ("online", "offline") if recipe.logger.mode == "online" else ("offline",):
+            problem = self._start(mode, recipe, run_path)
+            if problem is None:
+                break
+            problems.append(problem)
+        if problems:
+            instead = "logging to metrics.jsonl only" if self._run is None else "logging offline instead"
+            tell(f"warning: W&B failed: {problems[0]}; {instead}")
 
-    def _start(self, mode: str, recipe: Recipe, run_path: Path) -> bool:
+    def _start(self, mode: Literal["online", "offline"], recipe: Recipe, run_path: Path) -> str | None:
+        """Begin the run there; what went wrong, if anything."""
         try:
             import wandb  # noqa: PLC0415  # half a second, and only when asked for
 
@@ -86,14 +91,12 @@ class WandbTracker:
                 name=run_path.name,
                 dir=str(run_path),
                 config=recipe.model_dump(mode="json"),
-                mode="online" if mode == "online" else "offline",
+                mode=mode,
                 settings=settings,
             )
         except Exception as error:  # W&B raises anything, and none of it may end the training
-            instead = "logging offline instead" if mode == "online" else "logging to metrics.jsonl only"
-            self._tell(f"warning: W&B ({mode}) failed: {_first_line(error)}; {instead}")
-            return False
-        return True
+            return _first_line(error)
+        return None
 
     def log(self, record: dict[str, Any]) -> None:
         self._guarded(lambda run: run.log(record, step=record["iteration"]))

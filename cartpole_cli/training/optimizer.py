@@ -46,7 +46,7 @@ class Adam:
         """Add the gradient of each seed's loss to what the next step uses."""
         gradients = torch.autograd.grad(total.sum(), self._parameters, materialize_grads=True)
         for view, gradient in zip(self._gradient_views, gradients, strict=True):
-            view += gradient
+            view.add_(gradient)
 
     def step(self, active: Bool[Tensor, "S"], learning_rate: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
         """Move the active seeds; the norm of each seed's gradient before clipping.

@@ -31,8 +31,9 @@ class EpisodeStatistics:
 class UpdateStatistics:
     """Means of the loss's terms over the steps a seed took, and whether its gradients stayed finite.
 
-    The batches of one step add up: their weights belong to one average. Sums run batch by batch: a batch that does not count for a seed adds an exact zero, so that a seed's means do
-    not depend on how many batches other seeds go on for.
+    The batches of one step add up: their weights belong to one average. Sums run batch by batch: a batch that
+    does not count for a seed adds an exact zero, so that a seed's means do not depend on how many batches other
+    seeds go on for.
     """
 
     def __init__(self, num_seeds: int, device: torch.device, diagnostics: dict[str, Float[Tensor, "S"]]) -> None:

@@ -16,7 +16,7 @@ HEADS = {
     "categorical": {"num_actions": 2},
     "gaussian": {"action_low": (-10.0,), "action_high": (10.0,), "squash": "tanh"},
 }
-HIDDEN_SIZES = [(64, 64), (5,)]
+HIDDEN_SIZES = [(64, 64), (16,)]
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_a_seed_computes_the_bits_of_its_solo_network(head: str, hidden_sizes: t
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 100, 256])
-@pytest.mark.parametrize("hidden_sizes", [*HIDDEN_SIZES, (5, 5)])
+@pytest.mark.parametrize("hidden_sizes", [*HIDDEN_SIZES, (16, 48)])
 @pytest.mark.parametrize("head", HEADS)
 def test_a_seed_gets_the_gradient_bits_of_its_solo_network(head: str, hidden_sizes: tuple[int, ...], batch_size: int):
     stacked = PolicyNetwork(architecture(head, hidden_sizes), Streams(SEEDS))

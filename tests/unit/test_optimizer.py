@@ -90,8 +90,8 @@ def test_clipping_scales_the_whole_gradient_of_a_seed():
     optimizer.accumulate((parameter * torch.tensor([3.0, 4.0])).sum(dim=1))
     norm = optimizer.step(torch.tensor([True]), torch.tensor([0.01]))
     torch.testing.assert_close(norm, torch.tensor([5.0]))
-    torch.testing.assert_close(optimizer.first_moment, torch.tensor([[0.06, 0.08]]), rtol=1e-5, atol=0)
-    torch.testing.assert_close(optimizer.second_moment, torch.tensor([[0.36e-3, 0.64e-3]]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(optimizer.first_moment[:, :2], torch.tensor([[0.06, 0.08]]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(optimizer.second_moment[:, :2], torch.tensor([[0.36e-3, 0.64e-3]]), rtol=1e-5, atol=0)
 
 
 def test_the_gradient_norm_is_that_before_clipping_over_all_parameters():

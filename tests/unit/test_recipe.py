@@ -189,13 +189,6 @@ def test_broken_rules_are_reported_together(write):
     ]
 
 
-def test_a_bad_field_does_not_hide_a_broken_rule_of_other_fields(write):
-    found = problems(write(ppo(rows=32, minibatch_size=33) + "[logger]\nproject = 3\n"))
-    assert len(found) == 2
-    assert any("logger.project" in line for line in found)
-    assert any("algorithm.minibatch_size" in line for line in found)
-
-
 # Messages
 
 
