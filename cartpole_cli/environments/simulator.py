@@ -92,7 +92,7 @@ class CartPoleSimulator:
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude
         if isinstance(self.actions, DiscreteActions):
-            return torch.where(action == 1, magnitude, -magnitude)
+            return (2 * action - 1) * magnitude
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
     def _next_starts(self) -> Float[Tensor, "S N 4"]:

@@ -22,7 +22,11 @@ from cartpole_cli.training.trainer import Report, SeedReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """How a run ended. Returns are of best.pth on the final set; None if the run was cut short."""
+    """How a run ended. Returns are of best.pth on the final set; None if the run was cut short.
+
+    `seconds` are those of the training loop, of which `evaluation_seconds` went into held-out episodes.
+    `solved`: `trainer.stop_at_return` was reached and confirmed.
+    """
 
     run_dir: str
     best_checkpoint: str | None
@@ -32,6 +36,7 @@ class Summary:
     episodes: int
     env_steps: int
     seconds: float
+    evaluation_seconds: float
     solved: bool
     status: str
 
@@ -104,6 +109,7 @@ class Session:
     def finish(self) -> Summary:
         """Write last.pth, score best.pth on the final set, and close the books."""
         self._save_last()
+        evaluation_seconds = self.trainer.evaluator.seconds
         latest, status = self._latest, "interrupted"
         if latest is not None and latest.finished:
             status = "failed" if latest.failed else "finished"
@@ -118,6 +124,7 @@ class Session:
             episodes=len(final.returns) if final else 0,
             env_steps=latest.env_steps if latest else 0,
             seconds=round(self._seconds, 3),
+            evaluation_seconds=round(evaluation_seconds, 3),
             solved=latest is not None and latest.solved,
             status=status,
         )

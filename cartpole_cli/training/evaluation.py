@@ -1,5 +1,6 @@
 """Held-out episodes, played greedily in Gymnasium's equations: the only source of a policy's score."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,6 +77,8 @@ class Evaluator:
     ) -> None:
         self._judge, self._streams = judge, streams
         self._selection_episodes, self._confirmation_horizon = selection_episodes, confirmation_horizon
+        self.seconds = 0.0
+        """Time spent in here so far."""
 
     def selection(self, policy: PolicyNetwork) -> list[Evaluation]:
         return self._play(policy, "selection", "selection", self._selection_episodes)
@@ -90,11 +93,13 @@ class Evaluator:
     def _play(
         self, policy: PolicyNetwork, set_name: str, stream: str, num_episodes: int, horizon: int = 1
     ) -> list[Evaluation]:
+        started = time.perf_counter()
         environment = self._judge(self._streams.named(stream), num_episodes, horizon)
         try:
             returns = play(policy, environment) / horizon
         finally:
             environment.close()
+            self.seconds += time.perf_counter() - started
         return [Evaluation(set_name, tuple(row)) for row in returns.tolist()]
 
 
