@@ -103,7 +103,7 @@ class Evaluator:
         return [Evaluation(set_name, tuple(row)) for row in returns.tolist()]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def play(policy: PolicyNetwork, environment: VectorEnvironment) -> torch.Tensor:
     """The greedy policy's return in the first episode of every environment, [S, N]."""
     total = torch.zeros(environment.num_seeds, environment.num_envs, dtype=torch.float64)
