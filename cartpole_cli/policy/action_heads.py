@@ -101,6 +101,7 @@ class GaussianHead(nn.Module):
         initial_log_std: log standard deviation at the start, in units of half the range.
         squash: how a raw action is brought into the range, `clip` or `tanh`. Losses see the raw action, for
             which the squashing cancels in every ratio and score; only the environment sees the squashed one.
+        device: where its parameters are.
     """
 
     def __init__(
@@ -111,12 +112,13 @@ class GaussianHead(nn.Module):
         *,
         initial_log_std: float,
         squash: Literal["clip", "tanh"],
+        device: torch.device,
     ) -> None:
         super().__init__()
         self.num_outputs = len(low)
         self.squash = squash
-        self.log_std = nn.Parameter(torch.full((num_seeds, 1, len(low)), initial_log_std))
-        lower, upper = torch.tensor(low), torch.tensor(high)
+        self.log_std = nn.Parameter(torch.full((num_seeds, 1, len(low)), initial_log_std, device=device))
+        lower, upper = torch.tensor(low, device=device), torch.tensor(high, device=device)
         self.register_buffer("center", (lower + upper) / 2, persistent=False)
         self.register_buffer("half_range", (upper - lower) / 2, persistent=False)
 

@@ -72,7 +72,7 @@ class PolicyNetwork(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.num_seeds = len(streams.seeds)
-        self.head = _build_head(architecture, self.num_seeds).to(streams.device)
+        self.head = _build_head(architecture, self.num_seeds, streams.device)
         initialization = streams.named("initialization")
         self.torso = _trunk(architecture, initialization.named("policy"), self.head.num_outputs, 0.01)
         self.value_network = (
@@ -109,7 +109,7 @@ class PolicyNetwork(nn.Module):
         return {key: value[index : index + 1].clone() for key, value in self.state_dict().items()}
 
 
-def _build_head(architecture: Architecture, num_seeds: int) -> CategoricalHead | GaussianHead:
+def _build_head(architecture: Architecture, num_seeds: int, device: torch.device) -> CategoricalHead | GaussianHead:
     if architecture.num_actions is not None:
         return CategoricalHead(architecture.num_actions)
     return GaussianHead(
@@ -118,6 +118,7 @@ def _build_head(architecture: Architecture, num_seeds: int) -> CategoricalHead |
         architecture.action_high,
         initial_log_std=architecture.initial_log_std,
         squash=architecture.squash,
+        device=device,
     )
 
 

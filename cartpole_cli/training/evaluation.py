@@ -106,7 +106,7 @@ class Evaluator:
 @torch.inference_mode()
 def play(policy: PolicyNetwork, environment: VectorEnvironment) -> torch.Tensor:
     """The greedy policy's return in the first episode of every environment, [S, N]."""
-    total = torch.zeros(environment.num_seeds, environment.num_envs, dtype=torch.float64)
+    total = torch.zeros(environment.num_seeds, environment.num_envs, dtype=torch.float64, device="cpu")
     running = torch.ones_like(total, dtype=torch.bool)
     while running.any():
         transition = environment.step(policy.greedy_action(environment.observation))

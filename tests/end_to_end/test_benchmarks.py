@@ -1,0 +1,20 @@
+"""The benchmarks run; what they measure is nobody's test."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_solve_prints_a_row_per_recipe() -> None:
+    budget = ["--seeds", "2", "--set", "trainer.num_steps=1000", "--set", "trainer.evaluation_episodes=2"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "solve.py", "ppo", "reinforce-continuous", *budget],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ") and "of 2" in line]
+    assert [row.split("|")[1].strip() for row in rows] == ["ppo", "reinforce-continuous"]
+    assert done.stderr == ""

@@ -1,0 +1,54 @@
+"""Training stays on its device: checked on the CPU by making every forgotten `device=` fail, on others where present."""
+
+import pytest
+import torch
+
+from cartpole_cli.recipe import NativeEnvironment, PPORecipe, Recipe, ReinforceRecipe, TrainerRecipe
+from cartpole_cli.training.build import build_trainer
+from cartpole_cli.training.trainer import Trainer
+
+ACCELERATORS = [
+    name
+    for name, present in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
+    if present
+]
+ALGORITHMS = [
+    PPORecipe(steps_per_iteration=16, minibatch_size=32, num_epochs=2, target_kl=0.1, entropy_coefficient=0.01),
+    ReinforceRecipe(baseline="value"),
+    ReinforceRecipe(baseline="leave_one_out"),
+]
+EACH_ALGORITHM = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda recipe: f"{recipe.name}")
+BOTH_TASKS = pytest.mark.parametrize("task", ["CartPole-v1", "ContinuousCartPole-v1"])
+
+
+def trainer_on(device: str, algorithm: PPORecipe | ReinforceRecipe, task: str) -> Trainer:
+    recipe = Recipe(
+        algorithm=algorithm,
+        environment=NativeEnvironment(id=task, num_envs=4, max_episode_steps=50),
+        trainer=TrainerRecipe(evaluate_every=1, evaluation_episodes=3),
+    )
+    return build_trainer(recipe, [3, 4], torch.device(device))
+
+
+@BOTH_TASKS
+@EACH_ALGORITHM
+def test_no_tensor_is_left_to_the_default_device(algorithm: PPORecipe | ReinforceRecipe, task: str) -> None:
+    """With "meta" as the default device, a tensor made without saying where cannot meet the run's tensors."""
+    with torch.device("meta"):
+        trainer = trainer_on("cpu", algorithm, task)
+        report = next(trainer.iterations())
+    assert all(seed.evaluation is not None for seed in report.seeds)
+    assert trainer.optimizer.flat.isfinite().all()
+
+
+@pytest.mark.skipif(not ACCELERATORS, reason="neither CUDA nor MPS here")
+@BOTH_TASKS
+@EACH_ALGORITHM
+def test_the_first_iteration_is_that_of_the_cpu(algorithm: PPORecipe | ReinforceRecipe, task: str) -> None:
+    expected = trainer_on("cpu", algorithm, task)
+    next(expected.iterations())
+    for device in ACCELERATORS:
+        trainer = trainer_on(device, algorithm, task)
+        next(trainer.iterations())
+        assert trainer.optimizer.flat.device.type == device
+        torch.testing.assert_close(trainer.optimizer.flat.cpu(), expected.optimizer.flat, rtol=1e-4, atol=1e-5)
