@@ -1,4 +1,4 @@
-"""Training stays on its device: checked on the CPU by making every forgotten `device=` fail, on others where present."""
+"""Training stays on its device: on the CPU every forgotten `device=` is made to fail; others run where present."""
 
 import pytest
 import torch
