@@ -101,7 +101,7 @@ class PolicyRecipe(_Section):
     hidden_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
     ] = (64, 64)
-    """Width of each hidden layer."""
+    """Width of each hidden layer. Multiples of 16 keep a seed's bits the same beside other seeds."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Non-linearity after each hidden layer."""
     squash: Literal["clip", "tanh"] = "clip"

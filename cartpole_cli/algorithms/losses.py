@@ -56,11 +56,7 @@ def clipped_value_loss(
     return 0.5 * weighted_sum(error, weight)
 
 
-def kl_k1(log_ratio: Float[Tensor, "S B"]) -> Float[Tensor, "S B"]:
-    """-log_ratio: unbiased for KL(old || new) on samples of the old policy (Schulman 2020, estimator k1)."""
-    return -log_ratio
-
-
 def kl_k3(log_ratio: Float[Tensor, "S B"]) -> Float[Tensor, "S B"]:
-    """(rho - 1) - log rho: unbiased, never negative, less noisy (Schulman 2020, estimator k3)."""
+    """(rho - 1) - log rho: estimates KL(old || new) on samples of the old policy without bias, and is never negative
+    (Schulman 2020, "Approximating KL divergence", estimator k3)."""
     return torch.expm1(log_ratio) - log_ratio

@@ -72,6 +72,11 @@ class TrainingDisplay:
                 self._line(report.iteration, seed, speed), highlight=False, soft_wrap=True, markup=False
             )
 
+    def say(self, text: str) -> None:
+        """Show on the panel what goes on after the last iteration."""
+        if self._panel:
+            self._live.update(Group(self._progress, Text(text, style="dim")))
+
     def _table(self, seed: SeedReport) -> Table:
         table = Table.grid(padding=(0, 1))
         table.add_column(justify="right", style="dim", no_wrap=True)

@@ -59,17 +59,19 @@ def train(
 def _run(
     recipe: "Recipe", recipe_name: str, runs_dir: Path, name: str | None, *, quiet: bool, as_json: bool
 ) -> "Summary":
-    import torch
     from rich.console import Console
+
+    console = Console(stderr=as_json, quiet=quiet, highlight=False)
+    _print(console, f"{recipe.algorithm.name} on {recipe.environment.id}, seed {recipe.trainer.seed}")
+
+    import torch  # a second, so something is said before it
 
     from cartpole_cli.cli.console import TrainingDisplay
     from cartpole_cli.runs.session import Session
     from cartpole_cli.training.build import choose_device
 
     torch.set_num_threads(recipe.trainer.num_threads)
-    console = Console(stderr=as_json, quiet=quiet, highlight=False)
     device = choose_device(recipe.trainer.device)
-    _print(console, f"{recipe.algorithm.name} on {recipe.environment.id}, seed {recipe.trainer.seed}")
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
     session = Session(
         recipe,
@@ -83,7 +85,8 @@ def _run(
         with TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display:
             for report in session.reports():
                 display.update(report)
-        summary = session.finish()
+            display.say("scoring the best checkpoint")
+            summary = session.finish()
     _print(console, describe(summary))
     if as_json:
         print(json.dumps(asdict(summary)))

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_file
@@ -86,7 +88,8 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._write_manifest("interrupted" if kind is KeyboardInterrupt else "failed")
+            with suppress(CartpoleError):  # what ended the run is the news
+                self._write_manifest("interrupted" if kind is KeyboardInterrupt else "failed")
         for tracker in self._trackers:
             tracker.close()
         self.trainer.environment.close()
@@ -135,7 +138,8 @@ class Session:
         if seed.improved:
             self._save_best(report.iteration, seed)
         if settings.save_every and report.iteration % settings.save_every == 0:
-            save_checkpoint(self.directory.snapshot(seed.env_steps), self._policy_checkpoint(report.iteration))
+            snapshot = self._policy_checkpoint({"iteration": report.iteration, "env_steps": seed.env_steps})
+            save_checkpoint(self.directory.snapshot(seed.env_steps), snapshot)
         if report.iteration % settings.checkpoint_every == 0:
             self._save_last()
         record = {
@@ -160,10 +164,10 @@ class Session:
             "evaluation": seed.evaluation and _without_returns(seed.evaluation),
             "confirmation": seed.confirmation and _without_returns(seed.confirmation),
         }
-        save_checkpoint(self.directory.best, self._policy_checkpoint(iteration) | {"metadata": metadata})
+        save_checkpoint(self.directory.best, self._policy_checkpoint(metadata))
         _write_json(self.directory.best_metadata, metadata)
 
-    def _policy_checkpoint(self, iteration: int) -> dict[str, Any]:
+    def _policy_checkpoint(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """A policy that needs no other file: weights, architecture, and the recipe it came from."""
         policy = self.trainer.policy
         return {
@@ -171,7 +175,7 @@ class Session:
             "architecture": policy.architecture.as_plain_data(),
             "policy": policy.seed_state(0),
             "recipe": self.recipe.to_toml(),
-            "metadata": {"iteration": iteration},
+            "metadata": metadata,
         }
 
     def _save_last(self) -> None:
