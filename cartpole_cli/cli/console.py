@@ -75,7 +75,7 @@ class TrainingDisplay:
     def say(self, text: str) -> None:
         """Show on the panel what goes on after the last iteration."""
         if self._panel:
-            self._live.update(Group(self._progress, Text(text, style="dim")))
+            self._live.update(Group(self._live.renderable, Text(text, style="dim")))
 
     def _table(self, seed: SeedReport) -> Table:
         table = Table.grid(padding=(0, 1))

@@ -81,12 +81,11 @@ def _run(
         name=name,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    with session, _stop_on_signal(session):
-        with TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display:
-            for report in session.reports():
-                display.update(report)
-            display.say("scoring the best checkpoint")
-            summary = session.finish()
+    with session, _stop_on_signal(session), TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display:
+        for report in session.reports():
+            display.update(report)
+        display.say("scoring the best checkpoint")
+        summary = session.finish()
     _print(console, describe(summary))
     if as_json:
         print(json.dumps(asdict(summary)))
