@@ -1,5 +1,6 @@
 """What a person sees: a live panel on a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections import deque
 from types import TracebackType
@@ -58,7 +59,7 @@ class TrainingDisplay:
         """Show one more iteration."""
         seed, now = report.seeds[0], time.perf_counter()
         speed = seed.env_steps / max(now - self._started, 1e-9)
-        if seed.episode_return is not None:
+        if seed.episode_return is not None and math.isfinite(seed.episode_return):
             self._returns.append(seed.episode_return)
         evaluation = seed.evaluation
         if evaluation is not None and (self._best is None or seed.improved):
