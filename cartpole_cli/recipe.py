@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
+MAX_ROWS = 2**24
 NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
 
 
@@ -80,7 +81,7 @@ class NativeEnvironment(_Section):
 
 
 class GymnasiumEnvironment(_Section):
-    """Any Gymnasium environment with Box observations and Discrete or bounded Box actions."""
+    """Any Gymnasium environment with Box observations and Discrete or bounded one-dimensional Box actions."""
 
     backend: Literal["gymnasium"]
     id: Annotated[str, Field(min_length=1)] = "CartPole-v1"
@@ -89,7 +90,7 @@ class GymnasiumEnvironment(_Section):
     """Environments per seed; for REINFORCE also the episodes per iteration."""
     vectorization_mode: Literal["sync", "async", "vector_entry_point"] = "sync"
     """One process, a process per environment, or the environment's own vector implementation."""
-    max_episode_steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Time limit of an episode in steps; unset: the environment's own."""
 
 
@@ -128,7 +129,8 @@ class TrainerRecipe(_Section):
     evaluation_episodes: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Episodes of each held-out evaluation (the selection set)."""
     stop_at_return: float | None = None
-    """Stop once the mean held-out return reaches this, and 100 fresh episodes confirm it; unset: never."""
+    """Stop once the mean held-out return reaches this, and 100 fresh episodes confirm it; unset: never. The
+    cart-pole's confirming episodes last twice as long, and their returns are halved: a slow drift falls later."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between snapshots in checkpoints/; 0: none."""
     checkpoint_every: PositiveInt = 25
@@ -174,6 +176,10 @@ class Recipe(_Section):
         algorithm, environment = self.algorithm, self.environment
         if isinstance(algorithm, PPORecipe):
             rows = algorithm.steps_per_iteration * environment.num_envs
+            if rows > MAX_ROWS:
+                most = f"allowed: at most {MAX_ROWS // environment.num_envs}"
+                reason = f"too large a rollout with {environment.num_envs} environments; {most}"
+                problems.append(("algorithm.steps_per_iteration", algorithm.steps_per_iteration, reason))
             if algorithm.minibatch_size > rows:
                 problems.append(
                     (

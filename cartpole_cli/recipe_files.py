@@ -25,9 +25,8 @@ from cartpole_cli.recipe import (
     TrainerRecipe,
 )
 
-DEFAULT_RECIPE = "reinforce"
 COMMAND_LINE = "command line"
-OVERRIDE = re.compile(r"\s*[^.=\s]+\.[^.=\s]+\s*=")
+OVERRIDE = re.compile(r"\s*[^.=\s+~][^.=\s]*\.[^.=\s]+\s*=")
 RIGHT_OVERRIDE = "not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
 
 # The sections that are unions: the field that tells their members apart, and the members.
@@ -96,10 +95,12 @@ def copy_recipe(name: str, destination: Path) -> Path:
         CartpoleError: there is no such recipe, the destination exists or cannot be written.
     """
     source = find_recipe(name)
-    target = destination / source.name if destination.is_dir() else destination
-    if target.exists():
-        raise CartpoleError(f"{target} exists already: give another path")
+    target = destination
     try:
+        if destination.is_dir():
+            target = destination / source.name
+        if target.exists():
+            raise CartpoleError(f"{target} exists already: give another path")
         shutil.copyfile(source, target)
     except OSError as error:
         raise CartpoleError(f"{target}: cannot be written ({error.strerror})") from error
@@ -161,7 +162,11 @@ def _parse_override(override: str) -> tuple[list[str], Any]:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return parts, text.strip()
-    return parts, parsed["value"] if len(parsed) == 1 else text.strip()
+    if len(parsed) > 1:
+        return parts, text.strip()
+    value = parsed["value"]
+    whole = isinstance(value, float) and value.is_integer() and "e" in text.lower()
+    return parts, int(value) if whole else value  # 1e5 is how people write a budget
 
 
 def _set(data: dict[str, Any], key: list[str], value: Any) -> None:
@@ -215,9 +220,10 @@ def _problem(details: ErrorDetails) -> tuple[str, Any, str]:
     if details["type"] == "literal_error":
         guess = did_you_mean(given, context["expected"].split("'")[1::2]) if isinstance(given, str) else ""
         return key, given, f"allowed: {context['expected']}{guess}"
-    if details["type"] in {"model_type", "model_attributes_type"}:
-        return key, given, f"allowed: a table, [{key}]"
-    return key or "recipe", given, "allowed: " + re.sub(r"^\w+ should (be )?", "", details["msg"])
+    table = f"a table, [{key}]"
+    plain = {"tuple_type": "a list, as in [64, 64]", "model_type": table, "model_attributes_type": table}
+    allowed = plain.get(details["type"]) or re.sub(r"^\w+ should (be )?", "", details["msg"])
+    return key or "recipe", given, f"allowed: {allowed}"
 
 
 def _listed(names: "dict[str, type[BaseModel]]") -> str:

@@ -118,8 +118,8 @@ def _device_hint(asked: str, chosen: str) -> str:
     if asked != "auto":
         return ""
     if chosen == "cpu":
-        return " (for a network this small usually faster than a GPU; --device chooses)"
-    return " (a network this small usually trains faster on the CPU: --device cpu)"
+        return " (each step is tiny: on a GPU, starting it would cost more than computing it; --device chooses)"
+    return " (each step is tiny, and starting it costs more than computing it: --device cpu is usually faster)"
 
 
 @contextmanager

@@ -5,6 +5,10 @@ episode, so that an episode depends on nothing that happened before it. `vector_
 knows next-step autoreset only: the row after an end is a reset, ignores its action and is not valid.
 """
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import gymnasium
@@ -52,12 +56,13 @@ class GymnasiumAdapter:
         self.reset()
 
     def reset(self) -> None:
+        self.num_resets += 1
+        self.num_episodes[:] = 0
         observations = []
         for index, environment in enumerate(self._environments):
             seed: Any = self._reset_seed(index) if self._next_step_reset else self._episode_seeds(index)
             observations.append(environment.reset(seed=seed)[0])
             self.num_episodes[index] += 1
-        self.num_resets += 1
         self._over[:] = False
         self.observation: Float[Tensor, "S N O"] = self._observations(observations)
 
@@ -101,14 +106,17 @@ class GymnasiumAdapter:
         return fresh
 
     def _episode_seeds(self, index: int) -> list[int]:
-        """A seed for the next episode of each environment of a seed: keyed by (environment, episode number)."""
+        """A seed for the next episode of each environment of a seed, keyed by (resets, environment, episodes since).
+
+        Counting anew after each reset keeps a seed's episodes apart from how long other seeds went on before it.
+        """
         return [
-            self.streams.integer(index, "episode", env, int(episode)) % 2**31
+            self.streams.integer(index, "episode", self.num_resets, env, int(episode)) % 2**63
             for env, episode in enumerate(self.num_episodes[index])
         ]
 
     def _reset_seed(self, index: int) -> int:
-        return self.streams.integer(index, "reset", self.num_resets) % 2**31
+        return self.streams.integer(index, "reset", self.num_resets) % 2**63
 
     def _observations(self, rows: list[Any]) -> Float[Tensor, "S N O"]:
         stacked = np.stack(rows).astype(np.float32)
@@ -118,12 +126,11 @@ class GymnasiumAdapter:
         return torch.from_numpy(array).to(self.streams.device)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"num_resets": self.num_resets, "num_episodes": self.num_episodes.tolist()}
+        return {"num_resets": self.num_resets}
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on with new episodes: Gymnasium offers no way to put an environment back into the middle of one."""
         self.num_resets = state["num_resets"]
-        self.num_episodes = np.array(state["num_episodes"], dtype=np.int64)
         self.reset()
         return False
 
@@ -141,12 +148,26 @@ def _make(
     if max_episode_steps is not None:
         options["max_episode_steps"] = max_episode_steps
     try:
-        return gymnasium.make_vec(environment_id, num_envs=num_envs, vectorization_mode=vectorization, **options)
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        with _interrupts_ignored_by_workers():
+            return gymnasium.make_vec(environment_id, num_envs=num_envs, vectorization_mode=vectorization, **options)
+    except Exception as error:  # making it runs other people's code, which raises anything
         raise CartpoleError(
             f"environment.id = {environment_id!r} (vectorization_mode = {vectorization!r}): "
             f"Gymnasium cannot make it: {' '.join(str(error).split())}"
         ) from error
+
+
+@contextmanager
+def _interrupts_ignored_by_workers() -> Iterator[None]:
+    """A terminal's Ctrl-C goes to worker processes too, but stopping is for the training loop to decide."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _actions(environment_id: str, environment: VectorEnv[Any, Any, Any]) -> DiscreteActions | ContinuousActions:

@@ -51,6 +51,7 @@ class GymnasiumCartPole:
             self._environment.force_mag = np.abs(force)
             flat = (force > 0).astype(np.int64)
         state, reward, terminated, truncated, _ = self._environment.step(flat)
+        terminated = terminated | ~np.isfinite(state).all(axis=1)  # a force that is no number holds no pole up
         self._over = self._over | terminated | truncated
         self.observation = self._tensor(state)
         return Transition(

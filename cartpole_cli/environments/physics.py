@@ -4,11 +4,11 @@ Barto, Sutton and Anderson (1983), in the form of Florian (2007), "Correct equat
 cart-pole system", eq. 23-24 without friction; integrated by explicit Euler steps as Gymnasium's CartPole does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -42,6 +42,10 @@ class Physics:
             force_magnitude=constant(10.0),
             time_step=constant(0.02),
         )
+
+    def select(self, environments: Int[Tensor, "N"]) -> "Physics":
+        """The physics of the given environments, along the last axis."""
+        return Physics(**{field.name: getattr(self, field.name)[..., environments] for field in fields(self)})
 
     @cached_property
     def total_mass(self) -> Float[Tensor, "*environments"]:

@@ -66,16 +66,23 @@ class CartPoleSimulator:
         self.elapsed: Int[Tensor, "S N"] = torch.zeros(state.shape[:2], device=self.device, dtype=torch.int64)
 
     def fork(self, group_size: int) -> None:
-        """Let each group of `group_size` consecutive environments go on from the state of its first member."""
+        """Let each group of `group_size` consecutive environments go on from its first member's state, in its physics.
+
+        Raises:
+            ValueError: the environments cannot be divided into groups of that size.
+        """
+        if self.num_envs % group_size:
+            raise ValueError(f"{self.num_envs} environments do not make groups of {group_size}")
         first = torch.arange(self.num_envs, device=self.device) // group_size * group_size
         self.state, self.elapsed = self.state[:, first], self.elapsed[:, first]
+        self.physics = self.physics.select(first)
 
     def step(self, action: Tensor) -> Transition:
         """Act: 0 or 1 pushes left or right with the force magnitude; a float [S, N, 1] is the force in newtons."""
         observation = self.state
         next_state = cart_pole_step(observation, self._force(action), self.physics)
         elapsed = self.elapsed + 1
-        terminated = (next_state.abs() > self._limits).any(dim=-1)
+        terminated = ~(next_state.abs() <= self._limits).all(dim=-1)  # true for nan, too
         truncated = (elapsed >= self.max_episode_steps) & ~terminated
         ended = terminated | truncated
         self.state = torch.where(ended.unsqueeze(-1), self._next_starts(), next_state)

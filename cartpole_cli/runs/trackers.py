@@ -33,7 +33,7 @@ class MetricsFile:
             raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
 
     def log(self, record: dict[str, Any]) -> None:
-        finite = {key: None if _is_nan(value) else value for key, value in record.items()}
+        finite = {key: None if _not_finite(value) else value for key, value in record.items()}
         try:
             self._file.write(json.dumps(finite) + "\n")
             self._file.flush()
@@ -129,5 +129,5 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _is_nan(value: Any) -> bool:
+def _not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)

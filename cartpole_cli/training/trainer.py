@@ -4,6 +4,7 @@ The trainer does no I/O. It yields one `Report` per iteration; whoever iterates 
 stops by leaving the loop.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,8 @@ class Trainer:
         self.iteration = 0
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
+        self.solved = [False] * num_seeds
+        self.failed = [False] * num_seeds
         self.best_return = [float("-inf")] * num_seeds
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
 
@@ -117,21 +120,26 @@ class Trainer:
     def _report(self, rollout: Rollout, update: UpdateStatistics) -> Report:
         episodes, episode_return = (column.tolist() for column in self.episodes.update(rollout))
         diagnostics = {name: values.tolist() for name, values in update.means().items()}
-        failed: list[bool] = update.failed().tolist()
+        broken: list[bool] = update.failed().tolist()
         was_finished: list[bool] = self.finished.tolist()
         env_steps: list[int] = self.env_steps.tolist()
         over_budget = [steps >= self.budget.num_steps for steps in env_steps]
         scheduled = self.iteration % self.budget.evaluate_every == 0
         due = [
-            (scheduled or over) and not broken and not done
-            for over, broken, done in zip(over_budget, failed, was_finished, strict=True)
+            (scheduled or over) and not unable and not done
+            for over, unable, done in zip(over_budget, broken, was_finished, strict=True)
         ]
         evaluations, confirmations = self._evaluate(due)
         seeds = []
         for index, evaluation in enumerate(evaluations):
             confirmation = confirmations[index]
             solved = confirmation is not None and self._reaches_target(confirmation)
-            improved = evaluation is not None and (self._is_best(index, evaluation, confirmation) or solved)
+            self.solved[index] = self.solved[index] or solved
+            lost = broken[index] or (evaluation is not None and not math.isfinite(evaluation.mean))
+            self.failed[index] = self.failed[index] or (lost and not was_finished[index])
+            improved = (
+                evaluation is not None and not lost and (self._is_best(index, evaluation, confirmation) or solved)
+            )
             seeds.append(
                 SeedReport(
                     env_steps=env_steps[index],
@@ -141,9 +149,9 @@ class Trainer:
                     evaluation=evaluation,
                     confirmation=confirmation,
                     improved=improved,
-                    solved=solved,
-                    failed=failed[index],
-                    finished=was_finished[index] or solved or failed[index] or over_budget[index],
+                    solved=self.solved[index],
+                    failed=self.failed[index],
+                    finished=was_finished[index] or solved or self.failed[index] or over_budget[index],
                 )
             )
         self.finished = self.finished.new_tensor([seed.finished for seed in seeds])
@@ -182,6 +190,8 @@ class Trainer:
             "iteration": self.iteration,
             "env_steps": self.env_steps,
             "finished": self.finished,
+            "solved": self.solved,
+            "failed": self.failed,
             "best_return": self.best_return,
             "episode_return": self.episodes.running,
         }
@@ -192,10 +202,12 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         same_episodes = self.environment.load_state_dict(state["environment"])
         self.iteration = state["iteration"]
-        self.env_steps = state["env_steps"].clone()
-        self.finished = state["finished"].clone()
+        device = self.streams.device
+        self.env_steps = state["env_steps"].clone().to(device)
+        self.finished = state["finished"].clone().to(device)
+        self.solved, self.failed = list(state["solved"]), list(state["failed"])
         self.best_return = list(state["best_return"])
-        self.episodes.running = state["episode_return"] * same_episodes
+        self.episodes.running = state["episode_return"].to(device) * same_episodes
 
 
 def _only(evaluations: list[Evaluation], wanted: list[bool]) -> list[Evaluation | None]:

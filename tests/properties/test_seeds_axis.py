@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.recipe import NativeEnvironment, PolicyRecipe, PPORecipe, Recipe, ReinforceRecipe, TrainerRecipe
+from cartpole_cli.recipe import (
+    GymnasiumEnvironment,
+    NativeEnvironment,
+    PolicyRecipe,
+    PPORecipe,
+    Recipe,
+    ReinforceRecipe,
+    TrainerRecipe,
+)
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Report, Trainer
 
@@ -146,6 +154,14 @@ def test_a_seed_is_its_solo_run_at_every_width_that_is_a_multiple_of_sixteen(
 def test_a_seed_is_its_solo_run_with_minibatches_of_one_row(task: str) -> None:
     algorithm = PPORecipe(steps_per_iteration=8, num_epochs=1, minibatch_size=1, normalize_advantage=False)
     _assert_seed_equals_solo(_recipe(algorithm, task, num_envs=1), 2)
+
+
+@pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])
+@pytest.mark.parametrize("algorithm", [PPO, ReinforceRecipe(baseline="leave_one_out")], ids=lambda recipe: recipe.name)
+def test_a_seed_is_its_solo_run_on_gymnasium(algorithm: Any, mode: Any) -> None:
+    environment = GymnasiumEnvironment(backend="gymnasium", num_envs=4, vectorization_mode=mode)
+    recipe = _recipe(algorithm, "CartPole-v1").model_copy(update={"environment": environment})
+    _assert_seed_equals_solo(recipe, 4)
 
 
 def _assert_same_state(first: Any, second: Any) -> None:

@@ -145,3 +145,9 @@ def test_a_seed_beside_others_is_its_solo_judge_bit_for_bit(num_envs: int, conti
             assert torch.equal(getattr(study, field)[1:2][rows], getattr(solo, field)[rows])
     assert rows.any(), "some episodes must still go on"
     assert not rows.all(), "some episodes must have ended"
+
+
+def test_a_force_that_is_no_number_ends_the_episode():
+    judge = GymnasiumCartPole(Streams([0]), 2, continuous=True, max_episode_steps=500)
+    transition = judge.step(torch.tensor([[[float("nan")], [1.0]]]))
+    assert transition.terminated.tolist() == [[True, False]]

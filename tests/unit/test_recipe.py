@@ -15,7 +15,6 @@ from cartpole_cli.recipe import (
     ReinforceRecipe,
 )
 from cartpole_cli.recipe_files import (
-    DEFAULT_RECIPE,
     SECTIONS,
     VARIANTS,
     copy_recipe,
@@ -86,12 +85,6 @@ def test_the_resolved_recipe_names_every_field_that_is_set(path):
         model = getattr(recipe, section)
         unset = {name for name in type(model).model_fields if getattr(model, name) is None}
         assert set(fields) == set(type(model).model_fields) - unset
-
-
-def test_ppo_and_reinforce_ship_and_the_default_is_one_of_them():
-    names = [name for name, _ in SHIPPED]
-    assert {"ppo", "reinforce"} <= set(names)
-    assert load_recipe(find_recipe(DEFAULT_RECIPE)).algorithm == load_recipe(find_recipe("reinforce")).algorithm
 
 
 def test_an_empty_file_is_the_default_recipe(write):
@@ -497,3 +490,22 @@ def test_a_copy_is_the_same_and_never_overwrites(tmp_path):
     assert target.read_text() == "mine"
     with pytest.raises(CartpoleError, match="cannot be written"):
         copy_recipe("ppo", tmp_path / "none" / "ppo.toml")
+
+
+def test_a_whole_number_may_be_written_with_an_exponent():
+    recipe = load_recipe(find_recipe("ppo"), ["trainer.num_steps=1e5", "trainer.learning_rate=1e0"])
+    assert recipe.trainer.num_steps == 100_000
+    assert recipe.trainer.learning_rate == 1.0
+
+
+def test_a_rollout_that_no_memory_holds_is_refused():
+    found = the_problem(find_recipe("ppo"), "environment.num_envs=65536", "algorithm.steps_per_iteration=65536")
+    assert found.endswith("allowed: at most 256")
+
+
+def test_hydras_plus_is_told_what_is_right():
+    assert "not SECTION.FIELD=VALUE" in the_problem(find_recipe("ppo"), "+trainer.seed=3")
+
+
+def test_a_word_in_place_of_a_list_is_told_what_a_list_looks_like():
+    assert "a list, as in [64, 64]" in the_problem(find_recipe("ppo"), "policy.hidden_sizes=64,64")

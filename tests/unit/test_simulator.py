@@ -298,3 +298,9 @@ def test_every_device_runs_the_same_cart_poles(device: str, continuous: bool) ->
             assert torch.equal(transition.terminated.cpu(), expected.terminated)
     assert simulator.observation.isfinite().all()
     assert num_ended > 2 * num_envs
+
+
+def test_a_state_that_is_no_number_ends_the_episode():
+    simulator = CartPoleSimulator(Streams([0]), 2, continuous=True)
+    transition = simulator.step(torch.tensor([[[float("nan")], [1.0]]]))
+    assert transition.terminated.tolist() == [[True, False]]
