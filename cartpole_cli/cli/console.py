@@ -62,7 +62,7 @@ class TrainingDisplay:
         if seed.episode_return is not None and math.isfinite(seed.episode_return):
             self._returns.append(seed.episode_return)
         evaluation = seed.evaluation
-        if evaluation is not None and (self._best is None or seed.improved):
+        if evaluation is not None and seed.improved:
             self._best = evaluation.mean
         if self._panel:
             self._progress.update(self._task, completed=seed.env_steps, speed=f"{_count(speed)} steps/s")

@@ -99,7 +99,7 @@ def describe(summary: "Summary") -> str:
         return f"interrupted after {effort}; all that was learned is in {summary.run_dir} (last.pth)"
     if summary.status == "failed":
         return (
-            f"failed after {effort}: a gradient was not finite; try a lower trainer.learning_rate\n"
+            f"failed after {effort}: a gradient or a return was not finite; try a lower trainer.learning_rate\n"
             f"last good checkpoint: {summary.best_checkpoint or 'none yet'}"
         )
     assert summary.mean_return is not None
