@@ -30,6 +30,7 @@ class ContinuousCartPoleEnv(CartPoleEnv):
         force = float(clipped[0])
         # CartPoleEnv pushes by +force_mag if the action equals 1, else by -force_mag.
         self.force_mag = force if force == 1.0 else -force
+        # Gymnasium leaves this method without types.
         result: tuple[Any, float, bool, bool, dict[str, Any]] = super().step(clipped)  # type: ignore[no-untyped-call]
         return result
 
