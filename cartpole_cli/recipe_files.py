@@ -139,7 +139,7 @@ def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: st
             _keep_shared_fields(data, section, tag, members, chosen[-1])
     for key, value in changes:
         _set(data, key, value)
-    problems = [f"{COMMAND_LINE}: {override!r}: {RIGHT_OVERRIDE}" for override in malformed]
+    problems = [f"{COMMAND_LINE}: {override!r}: {RIGHT_OVERRIDE}{_recipe_hint(override)}" for override in malformed]
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
@@ -153,6 +153,11 @@ def did_you_mean(word: str, choices: Sequence[str]) -> str:
     """ "; did you mean 'x'?" if a choice is close, else nothing."""
     close = get_close_matches(word, choices, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _recipe_hint(word: str) -> str:
+    name = word.removesuffix(".toml")
+    return f"; did you mean --recipe {name}?" if name in shipped_recipes() else ""
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:

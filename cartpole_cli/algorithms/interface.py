@@ -57,7 +57,7 @@ class Algorithm(Protocol):
 
     def epochs(
         self, targets: Any, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
-    ) -> Iterator[Sequence[Any]]:
+    ) -> Iterator[Sequence[Batch]]:
         """One sequence of batches per epoch. `progress` is each seed's used share of its budget, in [0, 1]."""
         ...
 

@@ -25,7 +25,7 @@ PPO = PPORecipe(steps_per_iteration=32, num_epochs=3, minibatch_size=64)
 ALGORITHMS = {
     "ppo": PPO,
     **{
-        f"reinforce-{baseline}": ReinforceRecipe(baseline=baseline)  # type: ignore[arg-type]
+        f"reinforce-{baseline}": ReinforceRecipe(baseline=baseline)
         for baseline in ("none", "batch", "leave_one_out", "value")
     },
 }

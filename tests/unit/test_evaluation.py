@@ -289,7 +289,7 @@ class Fake:
 
 def _faked(fake: Fake, *, seeds: Sequence[int] = (0,), algorithm: Any = None, **settings: Any) -> Trainer:
     trainer = build_trainer(_recipe(algorithm, **settings), seeds, CPU)
-    trainer.evaluator = fake  # type: ignore[assignment]
+    trainer.evaluator = fake
     return trainer
 
 

@@ -493,7 +493,7 @@ def test_ppo_and_reinforce_train(algorithm: PPORecipe | ReinforceRecipe, environ
             if environment_id == "Pendulum-v1":
                 assert [seed.env_steps for seed in seeds] == [50, 100, 150]
         elif mode == "vector_entry_point":
-            pending = int(trainer.environment._over[index].sum())  # type: ignore[attr-defined]
+            pending = int(trainer.environment._over[index].sum())
             assert last.env_steps == 3 * 8 * 2 - (sum(seed.episodes for seed in seeds) - pending)
         else:
             assert [seed.env_steps for seed in seeds] == [16, 32, 48]

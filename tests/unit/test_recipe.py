@@ -509,3 +509,9 @@ def test_hydras_plus_is_told_what_is_right():
 
 def test_a_word_in_place_of_a_list_is_told_what_a_list_looks_like():
     assert "a list, as in [64, 64]" in the_problem(find_recipe("ppo"), "policy.hidden_sizes=64,64")
+
+
+def test_a_recipe_in_place_of_an_override_is_recognized():
+    for word in ("ppo", "ppo.toml"):
+        assert the_problem(find_recipe("reinforce"), word).endswith("did you mean --recipe ppo?")
+    assert "did you mean" not in the_problem(find_recipe("reinforce"), "nonsense")

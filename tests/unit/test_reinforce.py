@@ -12,7 +12,7 @@ from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 
-S, T, N, O = 2, 3, 2, 3  # noqa: E741
+S, T, N, O = 2, 3, 2, 3  # noqa: E741  (O is the observation size in every signature)
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)
 GARBAGE = 777.0
