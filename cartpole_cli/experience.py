@@ -1,12 +1,17 @@
 """Where policy and environment meet: experience of one iteration."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cartpole_cli.environments.interface import Transition, VectorEnvironment
+from cartpole_cli.environments.interface import (
+    BranchingEnvironment,
+    TrainingEnvironment,
+    Transition,
+    VectorEnvironment,
+)
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 
@@ -27,6 +32,12 @@ class Rollout:
     terminated: Bool[Tensor, "S T N"]
     truncated: Bool[Tensor, "S T N"]
     valid: Bool[Tensor, "S T N"]
+    scout_steps: Int[Tensor, "S"] | int = 0
+
+    @property
+    def num_steps(self) -> Int[Tensor, "S"]:
+        """Environment steps it took: the valid rows, and those of the episodes it branched from."""
+        return self.valid.sum(dim=(1, 2)) + self.scout_steps
 
     @property
     def ended(self) -> Bool[Tensor, "S T N"]:
@@ -44,14 +55,47 @@ def collect_steps(
 
 
 def collect_episodes(
-    environment: VectorEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
+    environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int, group_size: int = 1
 ) -> Rollout:
-    """One whole episode per environment, from its reset to its end.
+    """One whole episode per environment, from its reset to its end; a group's begin in the same state.
 
     T is always `max_episode_steps`, whatever the episodes' lengths: so no reduction over a rollout depends on
     how long another seed's episodes last. The rows after the last end are zeros.
     """
-    environment.reset()
+    environment.reset(group_size)
+    return _play_out(environment, policy, streams, iteration)
+
+
+def collect_branches(
+    environment: TrainingEnvironment,
+    policy: PolicyNetwork,
+    streams: Streams,
+    iteration: int,
+    group_size: int,
+    steps_before_failure: int | None,
+) -> Rollout:
+    """As `collect_episodes`, but a group begins in the middle of an episode that a scout has played before.
+
+    It begins `steps_before_failure` steps before the scout failed (at the scout's start, if that is too early or
+    the scout never failed), or at a random step if None. The scouts' own steps are counted, but are no rows.
+    """
+    assert isinstance(environment, BranchingEnvironment)
+    scouts = collect_episodes(environment, policy, streams.named("scouts"), iteration)
+    length = scouts.valid.sum(dim=1)
+    if steps_before_failure is None:
+        share = streams.uniform("branch", iteration, shape=(environment.num_envs,))
+        step = (share * length).long()
+    else:
+        step = (length - steps_before_failure).clamp(min=0) * (scouts.terminated & scouts.valid).any(dim=1)
+    index = step[:, None, :, None].expand(-1, 1, -1, environment.observation_size)
+    environment.reset_to(scouts.observation.gather(1, index).squeeze(1), step)
+    environment.fork(group_size)
+    branches = _play_out(environment, policy, streams, iteration)
+    return replace(branches, scout_steps=length[:, ::group_size].sum(dim=1))
+
+
+def _play_out(environment: VectorEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int) -> Rollout:
+    """Go on in every environment to its episode's end."""
     running = torch.ones(environment.num_seeds, environment.num_envs, dtype=torch.bool, device=streams.device)
     steps: list[tuple[Transition, Tensor]] = []
     valid: list[Tensor] = []

@@ -1,100 +1,51 @@
 """Recipes: the validated description of a run. Every field is documented here, once.
 
-`recipe_files.py` finds and reads recipe files and explains what is wrong with them.
+`algorithm_recipes.py` has the algorithms' own fields; `recipe_files.py` finds and reads recipe files and explains
+what is wrong with them.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
+from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe, Section
+
 MAX_ROWS = 2**24
+MIN_GROUPS = 8
+Problem = tuple[str, Any, str]
 NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class ReinforceRecipe(_Section):
-    """REINFORCE: one step per batch of `environment.num_envs` whole episodes."""
-
-    name: Literal["reinforce"] = "reinforce"
-    gamma: Fraction = 0.99
-    """Discount factor."""
-    baseline: Literal["none", "batch", "leave_one_out", "value"] = "value"
-    """What is subtracted from the return: nothing, the batch's mean return, the mean return of the other episodes
-    at the same time step, or a learned value function."""
-    normalize_advantage: bool = True
-    """Scale the batch's advantages to mean 0 and standard deviation 1."""
-    value_coefficient: NonNegativeFloat = 0.5
-    """Weight of the value loss (baseline = "value")."""
-    entropy_coefficient: NonNegativeFloat = 0.0
-    """Weight of the entropy bonus."""
-
-
-class PPORecipe(_Section):
-    """PPO: `num_epochs` passes over `steps_per_iteration` x `environment.num_envs` transitions."""
-
-    name: Literal["ppo"] = "ppo"
-    steps_per_iteration: Annotated[int, Field(ge=1, le=65_536)] = 32
-    """Time steps collected in each environment per iteration."""
-    num_epochs: Annotated[int, Field(ge=1, le=1_000)] = 10
-    """Passes over the collected transitions."""
-    minibatch_size: PositiveInt = 256
-    """Transitions per gradient step."""
-    gamma: Fraction = 0.98
-    """Discount factor."""
-    gae_lambda: Fraction = 0.8
-    """GAE's lambda: 0 is the one-step TD error, 1 the whole return."""
-    clip_range: PositiveFloat = 0.2
-    """How far the probability ratio may leave 1 before its gradient is cut."""
-    clip_range_schedule: Literal["constant", "linear"] = "constant"
-    """Linear: down to 0 at `trainer.num_steps`."""
-    normalize_advantage: bool = True
-    """Scale each minibatch's advantages to mean 0 and standard deviation 1."""
-    value_coefficient: NonNegativeFloat = 0.5
-    """Weight of the value loss."""
-    value_clip_range: PositiveFloat | None = None
-    """Clip the value loss around the old value, in units of return; unset: no clipping."""
-    entropy_coefficient: NonNegativeFloat = 0.0
-    """Weight of the entropy bonus."""
-    target_kl: PositiveFloat | None = None
-    """End an update before the step at which the estimated KL passes 1.5 times this; unset: never."""
-
-
-class NativeEnvironment(_Section):
+class NativeEnvironment(Section):
     """Our own batched cart-pole, on the training device."""
 
     backend: Literal["native"] = "native"
     id: Literal["CartPole-v1", "ContinuousCartPole-v1"] = "CartPole-v1"
     """The task: pushes of +-10 N, or any force in between."""
     num_envs: NumEnvs = 16
-    """Environments per seed; for REINFORCE also the episodes per iteration."""
+    """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
     max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Time limit of an episode, in steps of 0.02 s."""
 
 
-class GymnasiumEnvironment(_Section):
+class GymnasiumEnvironment(Section):
     """Any Gymnasium environment with Box observations and Discrete or bounded one-dimensional Box actions."""
 
     backend: Literal["gymnasium"]
     id: Annotated[str, Field(min_length=1)] = "CartPole-v1"
     """The environment's Gymnasium id, with "module:" before it where a module registers it."""
     num_envs: NumEnvs = 16
-    """Environments per seed; for REINFORCE also the episodes per iteration."""
+    """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
     vectorization_mode: Literal["sync", "async", "vector_entry_point"] = "sync"
     """One process, a process per environment, or the environment's own vector implementation."""
     max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Time limit of an episode in steps; unset: the environment's own."""
 
 
-class PolicyRecipe(_Section):
+class PolicyRecipe(Section):
     """The policy network; a value network, where the algorithm has one, has the same sizes."""
 
     action_head: Literal["auto", "categorical", "gaussian"] = "auto"
@@ -111,7 +62,7 @@ class PolicyRecipe(_Section):
     """Gaussian head: initial log standard deviation, in units of half the action range."""
 
 
-class TrainerRecipe(_Section):
+class TrainerRecipe(Section):
     """Budget, optimizer, evaluation and files. An iteration is one collection and its update."""
 
     num_steps: Annotated[int, Field(ge=1, le=10**15)] = 100_000
@@ -141,7 +92,7 @@ class TrainerRecipe(_Section):
     """CPU threads; one is fastest for networks this small, and what bit-exact promises are made for."""
 
 
-class LoggerRecipe(_Section):
+class LoggerRecipe(Section):
     """Where metrics go besides metrics.jsonl."""
 
     type: Literal["disabled", "wandb"] = "disabled"
@@ -152,10 +103,12 @@ class LoggerRecipe(_Section):
     """W&B project."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A whole run. Missing sections and fields take their defaults; an [algorithm] section has to name its own."""
 
-    algorithm: Annotated[ReinforceRecipe | PPORecipe, Field(discriminator="name")] = ReinforceRecipe()
+    algorithm: Annotated[ReinforceRecipe | PPORecipe | GRPORecipe | DPORecipe, Field(discriminator="name")] = (
+        ReinforceRecipe()
+    )
     environment: Annotated[NativeEnvironment | GymnasiumEnvironment, Field(discriminator="backend")] = (
         NativeEnvironment()
     )
@@ -165,60 +118,80 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> "Recipe":
-        problems = list(self._cross_field_problems())
+        problems = [*self._algorithm_problems(), *self._task_problems()]
         if problems:
             raise PydanticCustomError("across_fields", "{text}", {"text": str(problems), "problems": problems})
         return self
 
-    def _cross_field_problems(self) -> list[tuple[str, Any, str]]:
-        """(dotted key, given, what is allowed) for every rule between fields that is broken."""
-        problems: list[tuple[str, Any, str]] = []
+    def _algorithm_problems(self) -> Iterator[Problem]:
+        """(dotted key, given, what is allowed) where the algorithm does not fit the environment or itself."""
         algorithm, environment = self.algorithm, self.environment
-        if isinstance(algorithm, PPORecipe):
-            rows = algorithm.steps_per_iteration * environment.num_envs
-            if rows > MAX_ROWS:
-                most = f"allowed: at most {MAX_ROWS // environment.num_envs}"
-                reason = f"too large a rollout with {environment.num_envs} environments; {most}"
-                problems.append(("algorithm.steps_per_iteration", algorithm.steps_per_iteration, reason))
-            if algorithm.minibatch_size > rows:
-                problems.append(
-                    (
-                        "algorithm.minibatch_size",
-                        algorithm.minibatch_size,
+        match algorithm:
+            case ReinforceRecipe():
+                if algorithm.baseline in {"batch", "leave_one_out"} and environment.num_envs < 2:
+                    reason = f"algorithm.baseline = {algorithm.baseline!r} compares episodes; allowed: at least 2"
+                    yield "environment.num_envs", environment.num_envs, reason
+            case PPORecipe():
+                rows = algorithm.steps_per_iteration * environment.num_envs
+                if rows > MAX_ROWS:
+                    most = f"allowed: at most {MAX_ROWS // environment.num_envs}"
+                    reason = f"too large a rollout with {environment.num_envs} environments; {most}"
+                    yield "algorithm.steps_per_iteration", algorithm.steps_per_iteration, reason
+                if algorithm.minibatch_size > rows:
+                    reason = (
                         f"larger than the rollout; allowed: at most {rows} (algorithm.steps_per_iteration "
-                        f"{algorithm.steps_per_iteration} x environment.num_envs {environment.num_envs})",
+                        f"{algorithm.steps_per_iteration} x environment.num_envs {environment.num_envs})"
                     )
-                )
-        elif algorithm.baseline in {"batch", "leave_one_out"} and environment.num_envs < 2:
-            problems.append(
-                (
-                    "environment.num_envs",
-                    environment.num_envs,
-                    f"algorithm.baseline = {algorithm.baseline!r} compares episodes; allowed: at least 2",
-                )
+                    yield "algorithm.minibatch_size", algorithm.minibatch_size, reason
+            case GRPORecipe():
+                yield from _group_problems(algorithm, environment)
+            case DPORecipe():
+                yield from _group_problems(algorithm, environment)
+                if algorithm.label_smoothing and algorithm.loss in {"ipo", "hinge"}:
+                    reason = f"not defined for algorithm.loss = {algorithm.loss!r}; allowed: 0.0"
+                    yield "algorithm.label_smoothing", algorithm.label_smoothing, reason
+
+    def _task_problems(self) -> Iterator[Problem]:
+        """The same for what the native tasks allow."""
+        environment = self.environment
+        if not isinstance(environment, NativeEnvironment):
+            return
+        fitting = "gaussian" if environment.id == "ContinuousCartPole-v1" else "categorical"
+        if self.policy.action_head not in {"auto", fitting}:
+            reason = f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}"
+            yield "policy.action_head", self.policy.action_head, reason
+        target = self.trainer.stop_at_return
+        if target is not None and target > environment.max_episode_steps:
+            reason = (
+                "no episode can return more than environment.max_episode_steps; "
+                f"allowed: at most {environment.max_episode_steps}"
             )
-        if isinstance(environment, NativeEnvironment):
-            fitting = "gaussian" if environment.id == "ContinuousCartPole-v1" else "categorical"
-            if self.policy.action_head not in {"auto", fitting}:
-                problems.append(
-                    (
-                        "policy.action_head",
-                        self.policy.action_head,
-                        f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}",
-                    )
-                )
-            target = self.trainer.stop_at_return
-            if target is not None and target > environment.max_episode_steps:
-                problems.append(
-                    (
-                        "trainer.stop_at_return",
-                        target,
-                        "no episode can return more than environment.max_episode_steps; "
-                        f"allowed: at most {environment.max_episode_steps}",
-                    )
-                )
-        return problems
+            yield "trainer.stop_at_return", target, reason
 
     def to_toml(self) -> str:
         """The resolved recipe, every field with its value (fields that are unset are left out)."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _group_problems(
+    algorithm: GRPORecipe | DPORecipe, environment: NativeEnvironment | GymnasiumEnvironment
+) -> Iterator[Problem]:
+    size = algorithm.group_size
+    if environment.num_envs % size or environment.num_envs < MIN_GROUPS * size:
+        reason = (
+            f"{MIN_GROUPS} groups or more, of algorithm.group_size = {size}; "
+            f"allowed: {MIN_GROUPS * size}, {(MIN_GROUPS + 1) * size}, {(MIN_GROUPS + 2) * size}, ..."
+        )
+        yield "environment.num_envs", environment.num_envs, reason
+    if isinstance(environment, GymnasiumEnvironment):
+        if environment.vectorization_mode == "vector_entry_point":
+            reason = (
+                "it has one seed for all environments, so no two start from the same state; allowed: 'sync', 'async'"
+            )
+            yield "environment.vectorization_mode", environment.vectorization_mode, reason
+        if algorithm.branch_from != "start":
+            reason = (
+                "a Gymnasium environment cannot be put into the middle of an episode; allowed: 'start' "
+                "(or environment.backend = 'native')"
+            )
+            yield "algorithm.branch_from", algorithm.branch_from, reason

@@ -8,33 +8,30 @@ from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import (
-    GymnasiumEnvironment,
-    LoggerRecipe,
-    NativeEnvironment,
-    PolicyRecipe,
-    PPORecipe,
-    Recipe,
-    ReinforceRecipe,
-    TrainerRecipe,
-)
+from cartpole_cli.recipe import Recipe
 
 COMMAND_LINE = "command line"
 OVERRIDE = re.compile(r"\s*[^.=\s+~][^.=\s]*\.[^.=\s]+\s*=")
 RIGHT_OVERRIDE = "not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
 
-# The sections that are unions: the field that tells their members apart, and the members.
-VARIANTS: dict[str, tuple[str, dict[str, type[BaseModel]]]] = {
-    "algorithm": ("name", {"reinforce": ReinforceRecipe, "ppo": PPORecipe}),
-    "environment": ("backend", {"native": NativeEnvironment, "gymnasium": GymnasiumEnvironment}),
+
+def _variants(section: str) -> tuple[str, dict[str, type[BaseModel]]]:
+    """A section that is a union: the field that tells its members apart, and the members by its values."""
+    field = Recipe.model_fields[section]
+    tag = str(field.discriminator)
+    return tag, {get_args(member.model_fields[tag].annotation)[0]: member for member in get_args(field.annotation)}
+
+
+VARIANTS = {section: _variants(section) for section in ("algorithm", "environment")}
+SECTIONS: dict[str, type[BaseModel]] = {
+    section: type(field.default) for section, field in Recipe.model_fields.items() if section not in VARIANTS
 }
-SECTIONS: dict[str, type[BaseModel]] = {"policy": PolicyRecipe, "trainer": TrainerRecipe, "logger": LoggerRecipe}
 
 
 def shipped_folder() -> Path:

@@ -50,14 +50,45 @@ def batch_mean(value: Float[Tensor, "S T N"], valid: Bool[Tensor, "S T N"]) -> F
     return (total / valid.flatten(1).sum(dim=1).clamp(min=1))[:, None, None]
 
 
-def leave_one_out(value: Float[Tensor, "S T N"], valid: Bool[Tensor, "S T N"]) -> Float[Tensor, "S T N"]:
+def leave_one_out(
+    value: Float[Tensor, "S T N"], valid: Bool[Tensor, "S T N"], group_size: int | None = None
+) -> Float[Tensor, "S T N"]:
     """The mean of the *other* episodes' value at the same time; an episode that has ended counts as 0.
 
     Independent of the row's own action, so a baseline without bias (RLOO: Kool et al. 2019, eq. 8;
-    Ahmadian et al. 2024, eq. 6; here per time step). Needs at least two episodes.
+    Ahmadian et al. 2024, eq. 6; here per time step). The others are those of the same group of `group_size`
+    consecutive episodes (default: all), of which there must be at least two.
     """
-    present = value.masked_fill(~valid, 0.0)
-    return (present.sum(dim=2, keepdim=True) - present) / (value.shape[2] - 1)
+    size = group_size or value.shape[2]
+    present = value.masked_fill(~valid, 0.0).reshape(*value.shape[:2], -1, size)
+    others = present.sum(dim=3, keepdim=True) - present
+    return (others / (size - 1)).flatten(2)
+
+
+def group_mean(value: Float[Tensor, "S N"], group_size: int) -> Float[Tensor, "S N"]:
+    """The mean over each group of `group_size` consecutive episodes, for each of its members."""
+    mean = value.view(value.shape[0], -1, group_size).mean(dim=2)
+    return mean.repeat_interleave(group_size, dim=1)
+
+
+def group_deviation(value: Float[Tensor, "S N"], group_size: int) -> Float[Tensor, "S N"]:
+    """The standard deviation (with Bessel's correction) over each group, for each of its members."""
+    spread = value.view(value.shape[0], -1, group_size).std(dim=2)
+    return spread.repeat_interleave(group_size, dim=1)
+
+
+def has_spread(value: Float[Tensor, "S N"], group_size: int) -> Bool[Tensor, "S N"]:
+    """Whether the members of each group differ at all, for each of its members."""
+    groups = value.view(value.shape[0], -1, group_size)
+    return (groups.amax(dim=2) > groups.amin(dim=2)).repeat_interleave(group_size, dim=1)
+
+
+def deviation(value: Float[Tensor, "S B"], mask: Bool[Tensor, "S B"]) -> Float[Tensor, "S"]:
+    """The standard deviation (with Bessel's correction) over the rows where `mask` holds; 0 of fewer than two."""
+    count = mask.sum(dim=1)
+    mean = value.masked_fill(~mask, 0.0).sum(dim=1) / count.clamp(min=1)
+    squares = (value - mean[:, None]).masked_fill(~mask, 0.0).square().sum(dim=1)
+    return (squares / (count - 1).clamp(min=1)).sqrt()
 
 
 def normalize(value: Float[Tensor, "S *M B"], weight: Float[Tensor, "S *M B"]) -> Float[Tensor, "S *M B"]:

@@ -1,13 +1,13 @@
 """What an algorithm is: how it collects, what it aims at, and the loss that gets it there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cartpole_cli.environments.interface import VectorEnvironment
+from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -47,11 +47,16 @@ class Algorithm(Protocol):
         """Whether `policy.value` is used."""
         ...
 
+    @property
+    def reference_every(self) -> int:
+        """Iterations between renewals of the reference policy; with 1 it is the policy that collects."""
+        ...
+
     def collect(
-        self, environment: VectorEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
+        self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
     ) -> Rollout: ...
 
-    def targets(self, rollout: Rollout, policy: PolicyNetwork) -> Any:
+    def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork, /) -> Any:
         """What the update aims at: fixed numbers, computed before it and without gradient."""
         ...
 
@@ -65,4 +70,8 @@ class Algorithm(Protocol):
 
     def diagnostics(self, targets: Any) -> dict[str, Float[Tensor, "S"]]:
         """Numbers about a whole rollout, reported beside the loss's terms."""
+        ...
+
+    def hint(self, diagnostics: Mapping[str, float]) -> str | None:
+        """A line for the user where one of a seed's reported numbers is likely to mislead."""
         ...

@@ -10,7 +10,7 @@ orthogonal; policy and value network share nothing. Where we differ: a truncated
 last state, and an update whose KL estimate passes 1.5 * target_kl stops *before* that step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.advantages import gae, normalize
 from cartpole_cli.algorithms.interface import Loss
 from cartpole_cli.algorithms.rows import pack
-from cartpole_cli.environments.interface import VectorEnvironment
+from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout, collect_steps
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -77,13 +77,17 @@ class PPO:
     def needs_value_network(self) -> bool:
         return True
 
+    @property
+    def reference_every(self) -> int:
+        return 1
+
     def collect(
-        self, environment: VectorEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
+        self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
     ) -> Rollout:
         return collect_steps(environment, policy, streams, self.steps_per_iteration, iteration)
 
     @torch.no_grad()
-    def targets(self, rollout: Rollout, policy: PolicyNetwork) -> Targets:
+    def targets(self, rollout: Rollout, policy: PolicyNetwork, _reference: PolicyNetwork) -> Targets:
         shape = rollout.reward.shape
         observation = rollout.observation.flatten(1, 2)
         value = policy.value(observation).view(shape)
@@ -159,6 +163,9 @@ class PPO:
 
     def diagnostics(self, targets: Targets) -> dict[str, Float[Tensor, "S"]]:
         return {"explained_variance": explained_variance(targets.old_value, targets.value_target, targets.valid)}
+
+    def hint(self, diagnostics: Mapping[str, float]) -> str | None:
+        return None
 
 
 def explained_variance(

@@ -12,7 +12,7 @@ returns. With `value` a truncated episode bootstraps from V of its last state; w
 the end of the task.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,13 +23,11 @@ from torch import Tensor
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.advantages import batch_mean, leave_one_out, normalize, reward_to_go
 from cartpole_cli.algorithms.interface import Loss
-from cartpole_cli.algorithms.rows import pack
-from cartpole_cli.environments.interface import VectorEnvironment
+from cartpole_cli.algorithms.rows import ROWS_PER_PART, pack
+from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout, collect_episodes
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-
-ROWS_PER_BATCH = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +66,17 @@ class Reinforce:
     def needs_value_network(self) -> bool:
         return self.baseline == "value"
 
+    @property
+    def reference_every(self) -> int:
+        return 1
+
     def collect(
-        self, environment: VectorEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
+        self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
     ) -> Rollout:
         return collect_episodes(environment, policy, streams, iteration)
 
     @torch.no_grad()
-    def targets(self, rollout: Rollout, policy: PolicyNetwork) -> Targets:
+    def targets(self, rollout: Rollout, policy: PolicyNetwork, _reference: PolicyNetwork) -> Targets:
         valid = rollout.valid
         reward = rollout.reward.masked_fill(~valid, 0.0)
         if self.baseline == "value":
@@ -111,7 +113,7 @@ class Reinforce:
     def epochs(
         self, targets: Targets, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
     ) -> Iterator[list[Batch]]:
-        packing = pack(targets.valid, ROWS_PER_BATCH)
+        packing = pack(targets.valid, ROWS_PER_PART).filled()
         columns = {
             "observation": packing.take(targets.observation),
             "action": packing.take(targets.action),
@@ -119,7 +121,7 @@ class Reinforce:
             "value_target": packing.take(targets.value_target),
             "weight": packing.take(targets.weight) * packing.mask,
         }
-        parts = packing.split(columns)[: packing.num_filled]
+        parts = packing.split(columns)
         yield [Batch(completes_step=part is parts[-1], **part) for part in parts]
 
     def loss(self, policy: PolicyNetwork, batch: Batch) -> Loss:
@@ -139,3 +141,6 @@ class Reinforce:
 
     def diagnostics(self, targets: Targets) -> dict[str, Float[Tensor, "S"]]:
         return {}
+
+    def hint(self, diagnostics: Mapping[str, float]) -> str | None:
+        return None

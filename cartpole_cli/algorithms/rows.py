@@ -1,10 +1,14 @@
 """Rollouts as rows: the valid ones packed to the front and cut into minibatches of one fixed size."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+ROWS_PER_PART = 1024
+"""Rows of one forward and backward pass where a step takes all rows there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +29,25 @@ class Packing:
         """Columns [S, M, B, ...] as one record of columns [S, B, ...] per minibatch."""
         return [{name: column[:, m] for name, column in columns.items()} for m in range(self.index.shape[1])]
 
-    @property
-    def num_filled(self) -> int:
-        """How many minibatches hold a valid row of any seed (the host waits for the device here)."""
-        return int(self.mask.any(dim=2).any(dim=0).sum())
+    def filled(self) -> "Packing":
+        """Without the minibatches that hold no valid row of any seed, but at least one (the host waits here)."""
+        count = max(1, int(self.mask.any(dim=2).any(dim=0).sum()))
+        return Packing(self.index[:, :count], self.mask[:, :count])
+
+
+def for_valid_rows(
+    function: Callable[..., Float[Tensor, "S B *rest"]], valid: Bool[Tensor, "S T N"], *columns: Tensor
+) -> Float[Tensor, "S T N *rest"]:
+    """function(*columns) of the valid rows, part by part; zeros elsewhere."""
+    packing = pack(valid, ROWS_PER_PART).filled()
+    taken = [packing.take(column) for column in columns]
+    values = torch.cat([function(*(column[:, m] for column in taken)) for m in range(packing.index.shape[1])], dim=1)
+    num_rows = valid[0].numel()
+    place = torch.where(packing.mask, packing.index, num_rows).flatten(1)
+    result = values.new_zeros(values.shape[0], num_rows + 1, *values.shape[2:])
+    shape = (*place.shape, *[1] * (values.dim() - 2))
+    result.scatter_(1, place.view(shape).expand_as(values), values)
+    return result[:, :num_rows].reshape(*valid.shape, *values.shape[2:])
 
 
 def pack(valid: Bool[Tensor, "S T N"], size: int, key: Float[Tensor, "S T N"] | None = None) -> Packing:

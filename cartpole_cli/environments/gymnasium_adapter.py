@@ -55,12 +55,14 @@ class GymnasiumAdapter:
         self.num_resets = 0
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, group_size: int = 1) -> None:
+        if self.num_envs % group_size or (self._next_step_reset and group_size > 1):
+            raise ValueError(f"{self.num_envs} environments do not make groups of {group_size}")
         self.num_resets += 1
         self.num_episodes[:] = 0
         observations = []
         for index, environment in enumerate(self._environments):
-            seed: Any = self._reset_seed(index) if self._next_step_reset else self._episode_seeds(index)
+            seed: Any = self._reset_seed(index) if self._next_step_reset else self._episode_seeds(index, group_size)
             observations.append(environment.reset(seed=seed)[0])
             self.num_episodes[index] += 1
         self._over[:] = False
@@ -105,13 +107,15 @@ class GymnasiumAdapter:
                 self.num_episodes[index] += ended[index]
         return fresh
 
-    def _episode_seeds(self, index: int) -> list[int]:
+    def _episode_seeds(self, index: int, group_size: int = 1) -> list[int]:
         """A seed for the next episode of each environment of a seed, keyed by (resets, environment, episodes since).
 
+        A group has its first member's seed, so all that the environment draws is the same within it.
         Counting anew after each reset keeps a seed's episodes apart from how long other seeds went on before it.
         """
         return [
-            self.streams.integer(index, "episode", self.num_resets, env, int(episode)) % 2**63
+            self.streams.integer(index, "episode", self.num_resets, env // group_size * group_size, int(episode))
+            % 2**63
             for env, episode in enumerate(self.num_episodes[index])
         ]
 

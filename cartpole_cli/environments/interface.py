@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -72,7 +72,15 @@ class VectorEnvironment(Protocol):
 
 @runtime_checkable
 class TrainingEnvironment(VectorEnvironment, Protocol):
-    """A vector environment whose place in the experience can be saved, so that training can be resumed."""
+    """A vector environment that can start groups, and whose place in the experience can be saved."""
+
+    def reset(self, group_size: int = 1) -> None:
+        """Start a new episode in every environment; those of a group (consecutive ones) from one start state.
+
+        Raises:
+            ValueError: the environments cannot be divided into groups of that size.
+        """
+        ...
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on from here: tensors and plain data."""
@@ -80,4 +88,17 @@ class TrainingEnvironment(VectorEnvironment, Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Whether the episodes that were under way go on; if not, new ones have begun."""
+        ...
+
+
+@runtime_checkable
+class BranchingEnvironment(TrainingEnvironment, Protocol):
+    """A training environment whose episodes can be put anywhere; its observations are its states."""
+
+    def reset_to(self, state: Float[Tensor, "S N O"], elapsed: Int[Tensor, "S N"]) -> None:
+        """Let every environment go on from a state, that many steps into its episode."""
+        ...
+
+    def fork(self, group_size: int) -> None:
+        """Let every group go on from where its first member is."""
         ...

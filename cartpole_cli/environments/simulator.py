@@ -55,15 +55,18 @@ class CartPoleSimulator:
     def observation(self) -> Float[Tensor, "S N 4"]:
         return self.state
 
-    def reset(self) -> None:
+    def reset(self, group_size: int = 1) -> None:
         starts = self.streams.uniform("reset", self.num_resets, shape=(self.num_envs, 4))
         self.num_resets += 1
         self.reset_to(self._start_states(starts))
+        self.fork(group_size)
 
-    def reset_to(self, state: Float[Tensor, "S N 4"]) -> None:
-        """Start a new episode in every environment from the given state."""
+    def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
+        """Let every environment go on from the given state, at the start of an episode or `elapsed` steps into it."""
         self.state = state.to(self.device, self.dtype)
-        self.elapsed: Int[Tensor, "S N"] = torch.zeros(state.shape[:2], device=self.device, dtype=torch.int64)
+        self.elapsed = (
+            torch.zeros(state.shape[:2], device=self.device, dtype=torch.int64) if elapsed is None else elapsed
+        )
 
     def fork(self, group_size: int) -> None:
         """Let each group of `group_size` consecutive environments go on from its first member's state, in its physics.
@@ -73,6 +76,8 @@ class CartPoleSimulator:
         """
         if self.num_envs % group_size:
             raise ValueError(f"{self.num_envs} environments do not make groups of {group_size}")
+        if group_size == 1:
+            return
         first = torch.arange(self.num_envs, device=self.device) // group_size * group_size
         self.state, self.elapsed = self.state[:, first], self.elapsed[:, first]
         self.physics = self.physics.select(first)

@@ -8,13 +8,32 @@ rollout) into the action an environment takes. Distributions are plain records: 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 LOG_STD_RANGE = (-3.0, 0.5)
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """Over raw actions, one for each row of a batch."""
+
+    def sample(self, noise: Float[Tensor, "..."]) -> Tensor: ...
+    def log_prob(self, action: Tensor) -> Float[Tensor, "*batch"]: ...
+    def entropy(self) -> Float[Tensor, "*batch"]: ...
+    def kl(self, other: Self) -> Float[Tensor, "*batch"]: ...
+    def mode(self) -> Tensor: ...
+
+    def parameters(self) -> Float[Tensor, "*batch P"]:
+        """What `with_parameters` makes this distribution of."""
+        ...
+
+    def with_parameters(self, parameters: Float[Tensor, "*rows P"]) -> Self:
+        """A distribution of this kind with other parameters, which may be of other rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,12 @@ class Categorical:
     def mode(self) -> Int[Tensor, "*batch"]:
         return self.logits.argmax(dim=-1)
 
+    def parameters(self) -> Float[Tensor, "*batch A"]:
+        return self.logits
+
+    def with_parameters(self, parameters: Float[Tensor, "*rows A"]) -> "Categorical":
+        return Categorical(parameters)
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -76,6 +101,13 @@ class Gaussian:
 
     def mode(self) -> Float[Tensor, "*batch A"]:
         return self.mean
+
+    def parameters(self) -> Float[Tensor, "*batch P"]:
+        """Means, then log standard deviations."""
+        return torch.cat([self.mean, self.log_std.expand_as(self.mean)], dim=-1)
+
+    def with_parameters(self, parameters: Float[Tensor, "*rows P"]) -> "Gaussian":
+        return Gaussian(*parameters.chunk(2, dim=-1))
 
 
 class CategoricalHead(nn.Module):

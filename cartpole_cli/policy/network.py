@@ -9,10 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cartpole_cli.policy.action_heads import Categorical, CategoricalHead, Gaussian, GaussianHead
+from cartpole_cli.policy.action_heads import CategoricalHead, Distribution, GaussianHead
 from cartpole_cli.randomness import Streams
-
-Distribution = Categorical | Gaussian
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ stops by leaving the loop.
 
 import math
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,7 @@ class SeedReport:
     episodes: int
     episode_return: float | None
     diagnostics: dict[str, float]
+    hint: str | None
     evaluation: Evaluation | None
     confirmation: Evaluation | None
     improved: bool
@@ -82,14 +84,17 @@ class Trainer:
         self.failed = [False] * num_seeds
         self.best_return = [float("-inf")] * num_seeds
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
+        self.reference = deepcopy(policy).requires_grad_(False) if algorithm.reference_every > 1 else policy
 
     def iterations(self) -> Iterator[Report]:
         """One report per iteration until every seed has finished."""
         while not bool(self.finished.all()):
+            if self.reference is not self.policy and self.iteration % self.algorithm.reference_every == 0:
+                self.reference.load_state_dict(self.policy.state_dict())
             rollout = self.algorithm.collect(self.environment, self.policy, self.streams, self.iteration)
             update = self._update(rollout)
             self.iteration += 1
-            self.env_steps += torch.where(self.finished, 0, rollout.valid.sum(dim=(1, 2)))
+            self.env_steps += torch.where(self.finished, 0, rollout.num_steps)
             yield self._report(rollout, update)
 
     def _update(self, rollout: Rollout) -> UpdateStatistics:
@@ -97,7 +102,7 @@ class Trainer:
         learning_rate = self.budget.learning_rate * (
             1 - progress if self.budget.anneal_learning_rate else torch.ones_like(progress)
         )
-        targets = self.algorithm.targets(rollout, self.policy)
+        targets = self.algorithm.targets(rollout, self.policy, self.reference)
         statistics = UpdateStatistics(len(self.streams.seeds), self.streams.device, self.algorithm.diagnostics(targets))
         active = ~self.finished
         pending = torch.zeros_like(active)
@@ -140,12 +145,14 @@ class Trainer:
             improved = (
                 evaluation is not None and not lost and (self._is_best(index, evaluation, confirmation) or solved)
             )
+            numbers = {name: values[index] for name, values in diagnostics.items()}
             seeds.append(
                 SeedReport(
                     env_steps=env_steps[index],
                     episodes=int(episodes[index]),
                     episode_return=episode_return[index] if episodes[index] else None,
-                    diagnostics={name: values[index] for name, values in diagnostics.items()},
+                    diagnostics=numbers,
+                    hint=self.algorithm.hint(numbers),
                     evaluation=evaluation,
                     confirmation=confirmation,
                     improved=improved,
@@ -185,6 +192,7 @@ class Trainer:
         """All that the next iteration depends on: plain data and live tensors, to be written or copied at once."""
         return {
             "policy": self.policy.state_dict(),
+            "reference": None if self.reference is self.policy else self.reference.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "environment": self.environment.state_dict(),
             "iteration": self.iteration,
@@ -199,6 +207,8 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.policy.load_state_dict(state["policy"])
+        if self.reference is not self.policy:
+            self.reference.load_state_dict(state["reference"])
         self.optimizer.load_state_dict(state["optimizer"])
         same_episodes = self.environment.load_state_dict(state["environment"])
         self.iteration = state["iteration"]

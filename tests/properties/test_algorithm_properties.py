@@ -207,7 +207,7 @@ def update(algorithm: PPO | Reinforce, head: str, experience: Rollout) -> dict[s
     """All that an update reads off a rollout: targets of valid rows, then losses and gradients of a moved policy."""
     network = policy(head, experience.reward.shape[0])
     streams = Streams(range(experience.reward.shape[0]))
-    targets = algorithm.targets(experience, network)
+    targets = algorithm.targets(experience, network, policy())
     numbers = {name: getattr(targets, name)[experience.valid] for name in ("advantage", "value_target")}
     numbers |= algorithm.diagnostics(targets)
     move(network)

@@ -134,7 +134,7 @@ def test_targets_are_gae_and_what_it_leads_to():
 @pytest.mark.parametrize("head", HEADS)
 def test_old_log_prob_is_that_of_the_collecting_policy_row_by_row(head: str):
     network, experience = policy(head), rollout(head)
-    targets = ppo().targets(experience, network)
+    targets = ppo().targets(experience, network, policy())
     for t in range(T):
         distribution = network.distribution(experience.observation[:, t])
         expected = distribution.log_prob(experience.action[:, t]).detach()
@@ -142,7 +142,7 @@ def test_old_log_prob_is_that_of_the_collecting_policy_row_by_row(head: str):
 
 
 def test_targets_carry_no_gradient():
-    targets = ppo().targets(rollout(), policy())
+    targets = ppo().targets(rollout(), policy(), policy())
     columns = (targets.advantage, targets.value_target, targets.old_log_prob, targets.old_value)
     assert not any(column.requires_grad for column in columns)
 
@@ -150,7 +150,7 @@ def test_targets_carry_no_gradient():
 @pytest.mark.parametrize("head", HEADS)
 def test_the_ratio_is_one_and_the_kl_zero_before_the_first_step(head: str):
     network, algorithm = policy(head), ppo()
-    [epoch] = batches(algorithm, algorithm.targets(rollout(head), network))
+    [epoch] = batches(algorithm, algorithm.targets(rollout(head), network, policy()))
     for batch in epoch:
         ratio = (network.distribution(batch.observation).log_prob(batch.action) - batch.old_log_prob).exp()
         torch.testing.assert_close(ratio, torch.ones_like(ratio), rtol=0, atol=1e-6)
@@ -162,7 +162,7 @@ def test_the_ratio_is_one_and_the_kl_zero_before_the_first_step(head: str):
 
 
 def test_the_clip_range_stays_or_falls_with_each_seeds_progress():
-    targets, progress = ppo().targets(rollout(), policy()), torch.tensor([0.25, 1.0])
+    targets, progress = ppo().targets(rollout(), policy(), policy()), torch.tensor([0.25, 1.0])
     [constant] = batches(ppo(), targets, progress=progress)
     [annealed] = batches(ppo(anneal_clip_range=True), targets, progress=progress)
     for batch in constant:
@@ -173,7 +173,7 @@ def test_the_clip_range_stays_or_falls_with_each_seeds_progress():
 
 def test_every_valid_row_is_used_once_per_epoch():
     valid = some_invalid()
-    targets = numbered(ppo().targets(replace(rollout(), valid=valid), policy()))
+    targets = numbered(ppo().targets(replace(rollout(), valid=valid), policy(), policy()))
     epochs = batches(ppo(num_epochs=3), targets)
     assert len(epochs) == 3
     for epoch in epochs:
@@ -183,7 +183,7 @@ def test_every_valid_row_is_used_once_per_epoch():
 
 
 def test_rows_are_shuffled_anew_in_every_epoch_iteration_and_seed():
-    targets = numbered(ppo().targets(rollout(), policy()))
+    targets = numbered(ppo().targets(rollout(), policy(), policy()))
     orders = [
         tuple(used_rows(epoch, seed))
         for iteration in range(2)
@@ -195,7 +195,7 @@ def test_rows_are_shuffled_anew_in_every_epoch_iteration_and_seed():
 
 def test_a_row_keeps_its_columns_together():
     algorithm = ppo()
-    targets = numbered(algorithm.targets(rollout(), policy()))
+    targets = numbered(algorithm.targets(rollout(), policy(), policy()))
     [epoch] = batches(algorithm, targets)
     for batch in epoch:
         for seed in range(S):
@@ -206,7 +206,7 @@ def test_a_row_keeps_its_columns_together():
 
 
 def test_weights_average_over_the_valid_rows_of_a_minibatch():
-    [epoch] = batches(ppo(), ppo().targets(replace(rollout(), valid=some_invalid()), policy()))
+    [epoch] = batches(ppo(), ppo().targets(replace(rollout(), valid=some_invalid()), policy(), policy()))
     # seed 0: 5 rows as 3 + 2 + 0; seed 1: 7 rows as 3 + 3 + 1
     assert [(batch.weight > 0).sum(dim=1).tolist() for batch in epoch] == [[3, 3], [2, 3], [0, 1]]
     for batch, sums in zip(epoch, ([1.0, 1.0], [1.0, 1.0], [0.0, 1.0]), strict=True):
@@ -218,7 +218,7 @@ def test_weights_average_over_the_valid_rows_of_a_minibatch():
 
 def test_the_advantage_of_a_minibatch_is_normalized_to_mean_0_and_deviation_1():
     algorithm = ppo(normalize_advantage=True)
-    targets = algorithm.targets(replace(rollout(), valid=some_invalid()), policy())
+    targets = algorithm.targets(replace(rollout(), valid=some_invalid()), policy(), policy())
     [epoch] = batches(algorithm, targets)
     for batch in epoch:
         for seed in range(S):
@@ -231,7 +231,7 @@ def test_the_advantage_of_a_minibatch_is_normalized_to_mean_0_and_deviation_1():
 
 
 def test_without_normalization_advantages_stay_what_they_are():
-    targets = ppo().targets(rollout(), policy())
+    targets = ppo().targets(rollout(), policy(), policy())
     [epoch] = batches(ppo(), targets)
     for seed in range(S):
         assert sorted(used_rows(epoch, seed)) == sorted(targets.advantage[seed].flatten().tolist())
@@ -239,7 +239,7 @@ def test_without_normalization_advantages_stay_what_they_are():
 
 def moved_batch(algorithm: PPO, network: PolicyNetwork) -> Batch:
     """A minibatch after which only seed 1's policy has moved."""
-    targets = algorithm.targets(rollout(), network)
+    targets = algorithm.targets(rollout(), network, policy())
     move(network, 1, of=slice(1, 2), by=0.3)
     return batches(algorithm, targets)[0][0]
 
@@ -295,7 +295,7 @@ def test_value_loss_is_clipped_only_where_a_range_is_given():
 
 def test_total_is_policy_loss_plus_weighted_value_loss_minus_weighted_entropy():
     network = policy()
-    targets = ppo().targets(rollout(), network)
+    targets = ppo().targets(rollout(), network, policy())
     algorithm = ppo(value_coefficient=0.3, entropy_coefficient=0.7)
     batch = batches(algorithm, targets)[0][0]
     loss = algorithm.loss(network, batch)
@@ -312,8 +312,8 @@ def test_a_seed_without_a_valid_row_does_not_disturb_the_other():
     network, algorithm = policy(), ppo(normalize_advantage=True, entropy_coefficient=0.1)
     valid = torch.ones(S, T, N, dtype=torch.bool)
     valid[0] = False
-    one_empty = batches(algorithm, algorithm.targets(replace(rollout(), valid=valid), network))[0]
-    both_full = batches(algorithm, algorithm.targets(rollout(), network))[0]
+    one_empty = batches(algorithm, algorithm.targets(replace(rollout(), valid=valid), network, policy()))[0]
+    both_full = batches(algorithm, algorithm.targets(rollout(), network, policy()))[0]
     for empty, full in zip(one_empty, both_full, strict=True):
         assert empty.weight[0].tolist() == [0.0] * 3
         assert torch.equal(algorithm.loss(network, empty).total[1], algorithm.loss(network, full).total[1])
@@ -331,7 +331,7 @@ def test_explained_variance_by_hand():
 
 def test_diagnostics_compare_old_values_with_value_targets():
     algorithm = ppo()
-    targets = algorithm.targets(replace(rollout(), valid=some_invalid()), policy())
+    targets = algorithm.targets(replace(rollout(), valid=some_invalid()), policy(), policy())
     expected = explained_variance(targets.old_value, targets.value_target, targets.valid)
     assert torch.equal(algorithm.diagnostics(targets)["explained_variance"], expected)
 

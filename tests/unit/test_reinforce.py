@@ -64,7 +64,7 @@ def algorithm(baseline: str = "none", **changes: object) -> Reinforce:
 
 
 def targets(baseline: str = "none", experience: Rollout | None = None, **changes: object) -> Targets:
-    return algorithm(baseline, **changes).targets(experience or rollout(), policy(FirstFeatureIsValue))
+    return algorithm(baseline, **changes).targets(experience or rollout(), policy(FirstFeatureIsValue), policy())
 
 
 def parts_of(learner: Reinforce, aims: Targets) -> list[Batch]:
@@ -141,7 +141,7 @@ def test_normalized_advantages_have_mean_0_and_deviation_1_over_a_seeds_valid_ro
 
 
 def test_targets_carry_no_gradient():
-    aims = algorithm("value").targets(rollout(), policy())
+    aims = algorithm("value").targets(rollout(), policy(), policy())
     assert not any(column.requires_grad for column in (aims.advantage, aims.value_target, aims.weight))
 
 
@@ -168,7 +168,7 @@ def test_parts_without_a_valid_row_are_left_out(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("baseline", ["none", "value"])
 def test_parts_add_up_to_the_loss_terms_and_gradient_of_the_whole(baseline: str, monkeypatch: pytest.MonkeyPatch):
     learner, network = algorithm(baseline, entropy_coefficient=0.1), policy()
-    aims = learner.targets(rollout(), network)
+    aims = learner.targets(rollout(), network, policy())
     parameters = [*network.torso.parameters()] + ([*network.value_network.parameters()] if baseline == "value" else [])
 
     def everything() -> list[Tensor]:
@@ -184,7 +184,7 @@ def test_parts_add_up_to_the_loss_terms_and_gradient_of_the_whole(baseline: str,
 
 def test_policy_loss_and_entropy_are_means_over_the_valid_rows():
     learner, network, experience = algorithm(), policy(), rollout()
-    [part] = parts_of(learner, learner.targets(experience, network))
+    [part] = parts_of(learner, learner.targets(experience, network, policy()))
     terms = learner.loss(network, part).terms
     for seed in range(S):
         distribution = network.distribution(experience.observation.flatten(1, 2))
@@ -196,7 +196,7 @@ def test_policy_loss_and_entropy_are_means_over_the_valid_rows():
 
 def test_value_loss_is_half_the_mean_squared_distance_from_the_returns():
     learner, network = algorithm("value"), policy(FirstFeatureIsValue)
-    [part] = parts_of(learner, learner.targets(rollout(), network))
+    [part] = parts_of(learner, learner.targets(rollout(), network, policy()))
     # V = 1: ((3-1)^2 + 3^2 + 3^2 + 15^2 + 15^2) / 5 / 2 and (2.5^2 + 2^2 + 1^2 + 5^2) / 4 / 2
     expected = torch.tensor([472 / 10, 36.25 / 8])
     torch.testing.assert_close(learner.loss(network, part).terms["value_loss"], expected)
@@ -204,7 +204,7 @@ def test_value_loss_is_half_the_mean_squared_distance_from_the_returns():
 
 def test_total_is_policy_loss_plus_weighted_value_loss_minus_weighted_entropy():
     learner, network = algorithm("value", value_coefficient=0.3, entropy_coefficient=0.7), policy()
-    [part] = parts_of(learner, learner.targets(rollout(), network))
+    [part] = parts_of(learner, learner.targets(rollout(), network, policy()))
     loss = learner.loss(network, part)
     expected = loss.terms["policy_loss"] + 0.3 * loss.terms["value_loss"] - 0.7 * loss.terms["entropy"]
     torch.testing.assert_close(loss.total, expected)
@@ -213,7 +213,7 @@ def test_total_is_policy_loss_plus_weighted_value_loss_minus_weighted_entropy():
 
 def test_the_policy_loss_does_not_move_the_value_network():
     learner, network = algorithm("value", value_coefficient=0.0), policy()
-    [part] = parts_of(learner, learner.targets(rollout(), network))
+    [part] = parts_of(learner, learner.targets(rollout(), network, policy()))
     total = learner.loss(network, part).total.sum()
     gradients = torch.autograd.grad(total, [*network.value_network.parameters()], materialize_grads=True)
     assert not any(gradient.any() for gradient in gradients)
@@ -224,7 +224,7 @@ def test_only_the_learned_value_needs_a_value_network(baseline: str):
     learner, network = algorithm(baseline), policy(value_network=False)
     assert not learner.needs_value_network
     assert algorithm("value").needs_value_network
-    [part] = parts_of(learner, learner.targets(rollout(), network))
+    [part] = parts_of(learner, learner.targets(rollout(), network, policy()))
     assert "value_loss" not in learner.loss(network, part).terms
 
 
@@ -232,8 +232,8 @@ def test_a_seed_without_a_valid_row_does_not_disturb_the_other():
     learner, network = algorithm("value", normalize_advantage=True), policy()
     valid = VALID.clone()
     valid[0] = False
-    [one_empty] = parts_of(learner, learner.targets(rollout(valid=valid), network))
-    [both_full] = parts_of(learner, learner.targets(rollout(), network))
+    [one_empty] = parts_of(learner, learner.targets(rollout(valid=valid), network, policy()))
+    [both_full] = parts_of(learner, learner.targets(rollout(), network, policy()))
     assert one_empty.weight[0].sum() == 0
     assert torch.equal(learner.loss(network, one_empty).total[1], learner.loss(network, both_full).total[1])
 

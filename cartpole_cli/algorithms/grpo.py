@@ -1,0 +1,239 @@
+"""Group relative policy optimization (Shao et al. 2024, DeepSeekMath, arXiv 2402.03300), for control.
+
+    R_i = return of episode i of a group of G that began in the same state
+    A_i = (R_i - mean_G R) / scale                                      below eq. 3, scale = std_G R
+    L   = sum_it w_it [ -min(rho A, clip(rho, 1 - eps, 1 + eps_high) A) + kl_weight KL(pi || pi_ref) ]      eq. 3
+    rho = pi(a|s) / pi_old(a|s)
+
+A group's other episodes are the baseline, so there is no value network. What a step weighs (`aggregation`):
+
+    grpo     w = 1 / (n |episode i|)   the paper's: here, where long episodes are the good ones, a failure's steps
+                                       weigh up to 25 times a success's (the length bias of Liu et al. 2025)
+    dapo     w = 1 / total steps       Yu et al. 2025 (DAPO, arXiv 2503.14476), eq. 12
+    dr_grpo  w = 1 / (n time limit)    Liu et al. 2025 (Dr. GRPO, arXiv 2503.20783), with advantage_scale = "none"
+
+Where we differ: `scale` has a floor (returns 500, 500, ..., 499 are no reason for an advantage of -2.5). Groups whose
+returns are all equal say nothing; they enter no term, the KL included, and no average, and n counts the episodes of
+the others; if no group is left, there is no step. `credit = "to_go"` gives each step the return still to come minus
+the mean over the other members' at the same time (0 once they have ended), instead of the whole episode's. The exact
+KL needs the reference's distributions, not only its log-probs; k2 and k3 use the actions taken, and are estimates of
+the current policy's KL only in the first step after these were taken.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cartpole_cli.algorithms import losses
+from cartpole_cli.algorithms.advantages import (
+    deviation,
+    group_deviation,
+    group_mean,
+    has_spread,
+    leave_one_out,
+    reward_to_go,
+)
+from cartpole_cli.algorithms.interface import Loss
+from cartpole_cli.algorithms.rows import ROWS_PER_PART, for_valid_rows, pack
+from cartpole_cli.environments.interface import TrainingEnvironment
+from cartpole_cli.experience import Rollout, collect_branches, collect_episodes
+from cartpole_cli.policy.action_heads import Distribution
+from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.randomness import Streams
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """A rollout's groups with what GRPO aims at. Rows of groups without spread are not `valid`."""
+
+    observation: Float[Tensor, "S T N O"]
+    action: Tensor
+    old_log_prob: Float[Tensor, "S T N"]
+    advantage: Float[Tensor, "S T N"]
+    reference: Float[Tensor, "S T N P"] | None
+    weight: Float[Tensor, "S T N"]
+    valid: Bool[Tensor, "S T N"]
+    spread: Bool[Tensor, "S N"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`weight` is the aggregation's, `share` the same for every row: what reported means are taken with."""
+
+    observation: Float[Tensor, "S B O"]
+    action: Tensor
+    old_log_prob: Float[Tensor, "S B"]
+    advantage: Float[Tensor, "S B"]
+    reference: Float[Tensor, "S B P"] | None
+    weight: Float[Tensor, "S B"]
+    share: Float[Tensor, "S B"]
+    completes_step: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GRPO:
+    """See `GRPORecipe` for what each number means."""
+
+    group_size: int
+    branch: bool
+    credit: Literal["outcome", "to_go"]
+    advantage_scale: Literal["none", "group", "batch"]
+    scale_floor: float
+    aggregation: Literal["grpo", "dapo", "dr_grpo"]
+    num_epochs: int
+    minibatch_size: int | None
+    clip_range: float
+    clip_range_high: float
+    kl_weight: float
+    kl_estimator: Literal["exact", "k2", "k3"]
+    kl_reference_every: int
+
+    @property
+    def needs_value_network(self) -> bool:
+        return False
+
+    @property
+    def reference_every(self) -> int:
+        return self.kl_reference_every if self.kl_weight else 1
+
+    def collect(
+        self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
+    ) -> Rollout:
+        if self.branch:
+            return collect_branches(environment, policy, streams, iteration, self.group_size, None)
+        return collect_episodes(environment, policy, streams, iteration, self.group_size)
+
+    @torch.no_grad()
+    def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork) -> Targets:
+        reward = rollout.reward.masked_fill(~rollout.valid, 0.0)
+        returns = reward.sum(dim=1)
+        spread = has_spread(returns, self.group_size)
+        valid = rollout.valid & spread.unsqueeze(1)
+        if self.credit == "outcome":
+            advantage = (returns - group_mean(returns, self.group_size)).unsqueeze(1)
+        else:
+            to_go = reward_to_go(reward, rollout.ended, gamma=1.0)
+            advantage = to_go - leave_one_out(to_go, rollout.valid, self.group_size)
+        advantage = advantage / self._scale(returns, spread).unsqueeze(1)
+        columns = (valid, rollout.observation, rollout.action)
+        return Targets(
+            observation=rollout.observation,
+            action=rollout.action,
+            old_log_prob=for_valid_rows(lambda o, a: policy.distribution(o).log_prob(a), *columns),
+            advantage=advantage.expand_as(reward).masked_fill(~valid, 0.0),
+            reference=(
+                for_valid_rows(lambda o, _: reference.distribution(o).parameters(), *columns)
+                if self.kl_weight
+                else None
+            ),
+            weight=aggregation_weight(self.aggregation, valid),
+            valid=valid,
+            spread=spread,
+        )
+
+    def _scale(self, returns: Float[Tensor, "S N"], spread: Bool[Tensor, "S N"]) -> Float[Tensor, "S N"]:
+        match self.advantage_scale:
+            case "none":
+                return torch.ones_like(returns)
+            case "group":
+                return group_deviation(returns, self.group_size).clamp(min=self.scale_floor)
+            case "batch":
+                return deviation(returns, spread).clamp(min=self.scale_floor).unsqueeze(1).expand_as(returns)
+
+    def epochs(
+        self, targets: Targets, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
+    ) -> Iterator[list[Batch]]:
+        num_rows = targets.valid.sum(dim=(1, 2))
+        # Weights sum over all rows: a step on one of M minibatches counts its rows M times.
+        num_steps = torch.ones_like(num_rows) if self.minibatch_size is None else -(-num_rows // self.minibatch_size)
+        share = num_steps / num_rows.clamp(min=1)
+        for epoch in range(self.num_epochs):
+            if self.minibatch_size is None:
+                packing = pack(targets.valid, ROWS_PER_PART).filled()
+            else:
+                key = streams.uniform("minibatches", iteration, epoch, shape=targets.valid.shape[1:])
+                packing = pack(targets.valid, self.minibatch_size, key).filled()
+            columns = {
+                "observation": packing.take(targets.observation),
+                "action": packing.take(targets.action),
+                "old_log_prob": packing.take(targets.old_log_prob),
+                "advantage": packing.take(targets.advantage),
+                "weight": packing.take(targets.weight) * packing.mask * num_steps[:, None, None],
+                "share": packing.mask * share[:, None, None],
+            }
+            if targets.reference is not None:
+                columns["reference"] = packing.take(targets.reference)
+            parts = packing.split(columns)
+            whole = self.minibatch_size is not None
+            yield [
+                Batch(reference=part.pop("reference", None), completes_step=whole or part is parts[-1], **part)
+                for part in parts
+            ]
+
+    def loss(self, policy: PolicyNetwork, batch: Batch) -> Loss:
+        distribution = policy.distribution(batch.observation)
+        log_prob = distribution.log_prob(batch.action)
+        log_ratio = log_prob - batch.old_log_prob
+        low, high = (log_ratio.new_full(log_ratio.shape[:1], x) for x in (self.clip_range, self.clip_range_high))
+        surrogate = losses.clipped_surrogate(log_ratio, batch.advantage, low, batch.weight, high)
+        total, terms = surrogate, {"policy_loss": surrogate}
+        if batch.reference is not None:
+            kl = self._kl(distribution, log_prob, distribution.with_parameters(batch.reference), batch.action)
+            total = total + self.kl_weight * losses.weighted_sum(kl, batch.weight)
+            terms["reference_kl"] = losses.weighted_sum(kl, batch.share)
+        with torch.no_grad():
+            ratio = log_ratio.exp()
+            clipped = ((ratio > 1 + self.clip_range_high) | (ratio < 1 - self.clip_range)).to(ratio.dtype)
+            terms["ratio"] = losses.weighted_sum(ratio, batch.share)
+            terms["clip_fraction"] = losses.weighted_sum(clipped, batch.share)
+            terms["approx_kl"] = losses.weighted_sum(losses.kl_k3(log_ratio), batch.share)
+            terms["entropy"] = losses.weighted_sum(distribution.entropy(), batch.share)
+        return Loss(total, terms, stop=torch.zeros_like(total, dtype=torch.bool))
+
+    def _kl(
+        self, distribution: Distribution, log_prob: Float[Tensor, "S B"], reference: Distribution, action: Tensor
+    ) -> Float[Tensor, "S B"]:
+        match self.kl_estimator:
+            case "exact":
+                return distribution.kl(reference)
+            case "k2":
+                return losses.kl_k2(reference.log_prob(action) - log_prob)
+            case "k3":
+                return losses.kl_k3(reference.log_prob(action) - log_prob)
+
+    def diagnostics(self, targets: Targets) -> dict[str, Float[Tensor, "S"]]:
+        zero_spread = (~targets.spread).to(targets.advantage.dtype).mean(dim=1)
+        spread = deviation(targets.advantage.flatten(1), targets.valid.flatten(1))
+        return {"zero_spread_share": zero_spread, "advantage_spread": spread}
+
+    def hint(self, diagnostics: Mapping[str, float]) -> str | None:
+        if diagnostics["zero_spread_share"] == 1:
+            return (
+                "every group's returns are equal: nothing to learn from, so no step (near the best return, good news)"
+            )
+        if self.num_epochs == 1 and self.minibatch_size is None:
+            return (
+                "policy_loss says nothing at one epoch, near 0 or not: every ratio is 1, so clip_fraction is 0, too; "
+                "watch advantage_spread and gradient_norm"
+            )
+        return None
+
+
+def aggregation_weight(
+    aggregation: Literal["grpo", "dapo", "dr_grpo"], valid: Bool[Tensor, "S T N"]
+) -> Float[Tensor, "S T N"]:
+    """What each valid row of episodes [T, N] counts, T being the time limit; see the module's docstring."""
+    length = valid.sum(dim=1, keepdim=True)
+    num_episodes = (length > 0).sum(dim=2, keepdim=True)
+    match aggregation:
+        case "grpo":
+            total = num_episodes * length
+        case "dapo":
+            total = length.sum(dim=2, keepdim=True)
+        case "dr_grpo":
+            total = num_episodes * valid.shape[1]
+    return valid / total.clamp(min=1)
