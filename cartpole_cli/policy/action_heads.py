@@ -8,13 +8,14 @@ rollout) into the action an environment takes. Distributions are plain records: 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 LOG_STD_RANGE = (-3.0, 0.5)
+Kind = TypeVar("Kind", bound="Distribution")
 
 
 @runtime_checkable
@@ -24,14 +25,14 @@ class Distribution(Protocol):
     def sample(self, noise: Float[Tensor, "..."]) -> Tensor: ...
     def log_prob(self, action: Tensor) -> Float[Tensor, "*batch"]: ...
     def entropy(self) -> Float[Tensor, "*batch"]: ...
-    def kl(self, other: Self) -> Float[Tensor, "*batch"]: ...
+    def kl(self: Kind, other: Kind) -> Float[Tensor, "*batch"]: ...
     def mode(self) -> Tensor: ...
 
     def parameters(self) -> Float[Tensor, "*batch P"]:
         """What `with_parameters` makes this distribution of."""
         ...
 
-    def with_parameters(self, parameters: Float[Tensor, "*rows P"]) -> Self:
+    def with_parameters(self: Kind, parameters: Float[Tensor, "*rows P"]) -> Kind:
         """A distribution of this kind with other parameters, which may be of other rows."""
         ...
 
