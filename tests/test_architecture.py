@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first. A module may import from lower layers and from its own folder.
 LAYERS = [
-    ["errors", "recipe", "recipe_files", "randomness"],
+    ["errors", "algorithm_recipes", "recipe", "recipe_files", "randomness"],
     ["policy", "environments"],
     ["experience"],
     ["algorithms"],
@@ -30,13 +30,15 @@ LEAVES = [
 ]
 WITHOUT_TORCH = [
     "errors.py",
+    "algorithm_recipes.py",
     "recipe.py",
     "recipe_files.py",
     "environments/registration.py",
     "environments/__init__.py",
 ]
 USER_INTERFACE = {"typer", "rich", "wandb"}
-MAY_SEE_RECIPES = {"recipe_files.py", "runs/session.py", "runs/trackers.py", "cli/train.py"}
+RECIPES = {"recipe", "algorithm_recipes"}
+MAY_SEE_RECIPES = {"recipe.py", "recipe_files.py", "runs/session.py", "runs/trackers.py", "cli/train.py"}
 
 
 def name_of(path: Path) -> str:
@@ -72,7 +74,7 @@ def test_imports_point_down(path: Path) -> None:
         return
     wrong = {other for other in project_parts(path) if other != part and RANK[other] >= RANK[part]}
     if part in LAYERS[0]:
-        wrong -= {"errors", "recipe"}
+        wrong -= {"errors", "recipe", "algorithm_recipes"}
     assert not wrong, f"{name_of(path)} must not import {wrong}"
 
 
@@ -84,7 +86,7 @@ def test_leaves_import_nothing_of_ours(name: str) -> None:
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_light_modules_load_no_torch(name: str) -> None:
     assert "torch" not in top_level(PACKAGE / name)
-    assert project_parts(PACKAGE / name) <= {"errors", "recipe", "environments"}
+    assert project_parts(PACKAGE / name) <= {"errors", "recipe", "algorithm_recipes", "environments"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -98,7 +100,7 @@ def test_only_the_command_line_and_the_trackers_talk_to_users_or_services(path: 
 def test_only_builders_and_sessions_see_recipes(path: Path) -> None:
     name = name_of(path)
     if path.name != "build.py" and name not in MAY_SEE_RECIPES:
-        assert "recipe" not in project_parts(path)
+        assert not project_parts(path) & RECIPES
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.interface import Loss
-from cartpole_cli.algorithms.preferences import bradley_terry_errs, make_pairs, of_pairs, windows
+from cartpole_cli.algorithms.preferences import bradley_terry_errs, make_pairs, of_pairs, rows_in_windows, windows
 from cartpole_cli.algorithms.rows import ROWS_PER_PART, for_valid_rows, pack
 from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout, collect_branches, collect_episodes
@@ -122,7 +122,7 @@ class DPO:
         start, end = windows(of_pairs(length, pairs), self.window, self.window_steps)
         row_of_table = pairs * (rollout.valid.shape[1] + 1)
         first, last = row_of_table + start, row_of_table + end
-        compared = _rows_compared(first, last, kept, rollout.valid)
+        compared = rows_in_windows(first, last, kept, rollout.valid.shape)
         return Targets(
             observation=rollout.observation,
             action=rollout.action,
@@ -237,17 +237,3 @@ class DPO:
         if diagnostics["chosen_reward"] < 0 < diagnostics["margin"]:
             return "chosen_reward < 0 is common: DPO moves only the difference to the rejected; sft_weight holds it up"
         return None
-
-
-def _rows_compared(
-    first: Int[Tensor, "S Q P 2"],
-    last: Int[Tensor, "S Q P 2"],
-    kept: Bool[Tensor, "S Q P"],
-    valid: Bool[Tensor, "S T N"],
-) -> Bool[Tensor, "S T N"]:
-    """Rows in some window of a pair that is kept."""
-    num_seeds, num_steps, num_envs = valid.shape
-    opened = kept.unsqueeze(3).expand_as(first).flatten(1).long()
-    table = torch.zeros(num_seeds, num_envs * (num_steps + 1), dtype=torch.int64, device=valid.device)
-    table = table.scatter_add(1, first.flatten(1), opened).scatter_add(1, last.flatten(1), -opened)
-    return table.view(num_seeds, num_envs, num_steps + 1).cumsum(dim=2)[:, :, :-1].transpose(1, 2) > 0

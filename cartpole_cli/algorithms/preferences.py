@@ -3,6 +3,7 @@
 S seeds, N episodes in Q groups of G, P pairs of each group. The last axis of a pair is (better, worse).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -48,6 +49,20 @@ def windows(
     end = length if kind == "full" else length.amin(dim=-1, keepdim=True).expand_as(length)
     start = (end - steps).clamp(min=0) if kind == "last_k" else torch.zeros_like(end)
     return start, end
+
+
+def rows_in_windows(
+    first: Int[Tensor, "S Q P 2"], last: Int[Tensor, "S Q P 2"], kept: Bool[Tensor, "S Q P"], shape: Sequence[int]
+) -> Bool[Tensor, "S T N"]:
+    """The rows of a rollout of `shape` that lie in a window of a pair that is kept.
+
+    `first` and `last` are a window's beginning and end as places in a table [N, T + 1].
+    """
+    num_seeds, num_steps, num_envs = shape
+    opened = kept.unsqueeze(3).expand_as(first).flatten(1).long()
+    table = torch.zeros(num_seeds, num_envs * (num_steps + 1), dtype=torch.int64, device=first.device)
+    table = table.scatter_add(1, first.flatten(1), opened).scatter_add(1, last.flatten(1), -opened)
+    return table.view(num_seeds, num_envs, num_steps + 1).cumsum(dim=2)[:, :, :-1].transpose(1, 2) > 0
 
 
 def bradley_terry_errs(

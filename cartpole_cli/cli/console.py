@@ -32,6 +32,7 @@ class TrainingDisplay:
         self._started = self._last_line = time.perf_counter()
         self._returns: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
         self._best: float | None = None
+        self._hints: set[str] = set()
         self._progress = Progress(
             BarColumn(bar_width=None),
             TaskProgressColumn(),
@@ -64,19 +65,23 @@ class TrainingDisplay:
         evaluation = seed.evaluation
         if evaluation is not None and seed.improved:
             self._best = evaluation.mean
+        if seed.hint is not None and seed.hint not in self._hints and not self._panel:
+            self._hints.add(seed.hint)
+            self._print(f"hint: {seed.hint}")
         if self._panel:
             self._progress.update(self._task, completed=seed.env_steps, speed=f"{_count(speed)} steps/s")
             self._live.update(Group(self._progress, self._table(seed)))
         elif evaluation is not None or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            self._console.print(
-                self._line(report.iteration, seed, speed), highlight=False, soft_wrap=True, markup=False
-            )
+            self._print(self._line(report.iteration, seed, speed))
 
     def say(self, text: str) -> None:
         """Show on the panel what goes on after the last iteration."""
         if self._panel:
             self._live.update(Group(self._live.renderable, Text(text, style="dim")))
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _table(self, seed: SeedReport) -> Table:
         table = Table.grid(padding=(0, 1))
@@ -87,6 +92,8 @@ class TrainingDisplay:
         table.add_row("held out, best", Text("not evaluated yet" if self._best is None else _number(self._best)))
         for name, value in seed.diagnostics.items():
             table.add_row(name.replace("_", " "), Text(_number(value)))
+        if seed.hint is not None:
+            table.add_row("hint", Text(seed.hint, style="dim"))
         return table
 
     def _line(self, iteration: int, seed: SeedReport, speed: float) -> str:
@@ -113,6 +120,8 @@ def sparkline(values: list[float]) -> str:
 
 
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 

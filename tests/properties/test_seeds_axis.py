@@ -1,6 +1,7 @@
 """A seed of a study is its solo run bit for bit, and a saved run goes on bit for bit (CPU, one thread)."""
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,17 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.algorithms.dpo import DPO
+from cartpole_cli.algorithms.rows import ROWS_PER_PART
 from cartpole_cli.recipe import (
+    MIN_GROUPS,
     GymnasiumEnvironment,
     NativeEnvironment,
     PolicyRecipe,
-    PPORecipe,
     Recipe,
-    ReinforceRecipe,
     TrainerRecipe,
 )
 from cartpole_cli.training.build import build_trainer
-from cartpole_cli.training.trainer import Report, Trainer
+from cartpole_cli.training.trainer import Report, SeedReport, Trainer
 
 SEEDS = (11, 12, 13)
 PPO = PPORecipe(steps_per_iteration=32, num_epochs=3, minibatch_size=64)
@@ -29,7 +32,88 @@ ALGORITHMS = {
         for baseline in ("none", "batch", "leave_one_out", "value")
     },
 }
+GROUP_ALGORITHMS = {
+    "grpo": GRPORecipe(name="grpo", group_size=2, num_epochs=2),
+    "grpo-minibatches-exact": GRPORecipe(
+        name="grpo",
+        group_size=2,
+        advantage_scale="group",
+        aggregation="grpo",
+        num_epochs=2,
+        minibatch_size=64,
+        clip_range_high=0.28,
+        kl_weight=0.1,
+        reference_every=3,
+    ),
+    "grpo-to_go-k2": GRPORecipe(
+        name="grpo",
+        group_size=4,
+        credit="to_go",
+        advantage_scale="none",
+        aggregation="dr_grpo",
+        num_epochs=2,
+        kl_weight=0.1,
+        kl_estimator="k2",
+        reference_every=3,
+    ),
+    "grpo-branches-k3": GRPORecipe(
+        name="grpo",
+        group_size=2,
+        branch_from="episode",
+        credit="to_go",
+        num_epochs=1,
+        minibatch_size=48,
+        kl_weight=0.1,
+        kl_estimator="k3",
+        reference_every=3,
+    ),
+    "dpo-smoothed-sft": DPORecipe(name="dpo", group_size=2, num_epochs=2, label_smoothing=0.1, sft_weight=0.1),
+    "dpo-ipo-minibatches-all": DPORecipe(
+        name="dpo",
+        group_size=3,
+        pairs="all",
+        max_pairs=2,
+        window="last_k",
+        window_steps=6,
+        loss="ipo",
+        num_epochs=2,
+        groups_per_minibatch=3,
+        reference_every=2,
+    ),
+    "dpo-robust-noisy-full": DPORecipe(
+        name="dpo",
+        group_size=2,
+        rater="bradley_terry",
+        window="full",
+        loss="robust",
+        label_smoothing=0.2,
+        num_epochs=2,
+        reference_every=2,
+    ),
+    "dpo-hinge-branches": DPORecipe(
+        name="dpo",
+        group_size=2,
+        branch_from="before_failure",
+        steps_before_failure=10,
+        loss="hinge",
+        num_epochs=1,
+        groups_per_minibatch=3,
+        sft_weight=0.1,
+        reference_every=2,
+    ),
+}
+OF_ALL = ALGORITHMS | GROUP_ALGORITHMS
 EACH_ALGORITHM = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS.keys())
+EACH_GROUP_ALGORITHM = pytest.mark.parametrize("algorithm", GROUP_ALGORITHMS.values(), ids=GROUP_ALGORITHMS.keys())
+EACH_OF_ALL = pytest.mark.parametrize("algorithm", OF_ALL.values(), ids=OF_ALL.keys())
+GRPO_AND_DPO = pytest.mark.parametrize(
+    "algorithm",
+    [
+        GRPORecipe(name="grpo", group_size=4, num_epochs=2, kl_weight=0.1, reference_every=3),
+        DPORecipe(name="dpo", group_size=4, num_epochs=2, window="full", sft_weight=0.1, reference_every=2),
+    ],
+    ids=lambda recipe: recipe.name,
+)
 BOTH_HEADS = pytest.mark.parametrize("task", ["CartPole-v1", "ContinuousCartPole-v1"])
 
 
@@ -42,11 +126,19 @@ def _one_thread() -> Iterator[None]:
 
 
 def _recipe(
-    algorithm: Any, task: Any, *, num_envs: int = 8, policy: PolicyRecipe | None = None, **trainer: Any
+    algorithm: Any,
+    task: Any,
+    *,
+    num_envs: int | None = None,
+    max_episode_steps: int = 100,
+    policy: PolicyRecipe | None = None,
+    **trainer: Any,
 ) -> Recipe:
+    """With as few environments as the algorithm's groups take, if no number is given."""
+    num_envs = num_envs or MIN_GROUPS * getattr(algorithm, "group_size", 1)
     return Recipe(
         algorithm=algorithm,
-        environment=NativeEnvironment(id=task, num_envs=num_envs, max_episode_steps=100),
+        environment=NativeEnvironment(id=task, num_envs=num_envs, max_episode_steps=max_episode_steps),
         policy=policy or PolicyRecipe(),
         trainer=TrainerRecipe(**{"evaluate_every": 2, "evaluation_episodes": 5, "num_steps": 20_000} | trainer),
     )
@@ -80,12 +172,93 @@ def _assert_seed_equals_solo(recipe: Recipe, num_iterations: int, seeds: Sequenc
     return reports
 
 
+def _assert_each_seed_equals_solo(recipe: Recipe, num_iterations: int, seeds: Sequence[int]) -> list[Report]:
+    reports, parameters = _run(_build(recipe, seeds), num_iterations)
+    for index, seed in enumerate(seeds):
+        solo_reports, solo_parameters = _run(_build(recipe, [seed]), num_iterations)
+        for report, solo in zip(reports, solo_reports, strict=True):
+            assert repr(report.seeds[index]) == repr(solo.seeds[0])
+        for stacked, alone in zip(parameters, solo_parameters, strict=True):
+            for theirs, own in zip(stacked, alone, strict=True):
+                assert torch.equal(theirs[index : index + 1], own)
+    return reports
+
+
 @BOTH_HEADS
 @EACH_ALGORITHM
 def test_a_seed_is_its_solo_run_for_six_iterations(algorithm: Any, task: str) -> None:
     reports = _assert_seed_equals_solo(_recipe(algorithm, task), 6)
     assert len(reports) == 6
     assert [report.seeds[1].evaluation is not None for report in reports] == [False, True] * 3
+
+
+@BOTH_HEADS
+@EACH_GROUP_ALGORITHM
+def test_a_seed_with_groups_is_its_solo_run_for_four_iterations(algorithm: Any, task: str) -> None:
+    """Long enough for every reference to be renewed once after the start."""
+    reports = _assert_seed_equals_solo(_recipe(algorithm, task), 4)
+    assert len(reports) == 4
+    assert not any(seed.failed for report in reports for seed in report.seeds)
+
+
+@BOTH_HEADS
+@GRPO_AND_DPO
+def test_each_seed_is_its_solo_run_when_the_seeds_fill_different_numbers_of_parts(algorithm: Any, task: str) -> None:
+    recipe = _recipe(algorithm, task, num_envs=48 if task == "CartPole-v1" else 40)
+    parts = _parts_filled(_build(recipe, SEEDS))
+    assert min(parts) < max(parts), "choose other seeds: these fill as many"
+    _assert_each_seed_equals_solo(recipe, 2, SEEDS)
+
+
+def _parts_filled(trainer: Trainer) -> list[int]:
+    """How many parts of rows each seed fills in the first step of the first iteration."""
+    rollout = trainer.algorithm.collect(trainer.environment, trainer.policy, trainer.streams, 0)
+    targets = trainer.algorithm.targets(rollout, trainer.policy, trainer.reference)
+    used = targets.compared if isinstance(trainer.algorithm, DPO) else targets.valid
+    return [-(-rows // ROWS_PER_PART) for rows in used.sum(dim=(1, 2)).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("task", "max_episode_steps", "seeds"), [("CartPole-v1", 10, (8, 2, 1)), ("ContinuousCartPole-v1", 14, (5, 3, 2))]
+)
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        GRPORecipe(name="grpo", group_size=2, num_epochs=2),
+        GRPORecipe(name="grpo", group_size=2, num_epochs=2, advantage_scale="group", minibatch_size=4, kl_weight=0.1),
+        GRPORecipe(name="grpo", group_size=2, credit="to_go", aggregation="dr_grpo"),
+        DPORecipe(name="dpo", group_size=2, num_epochs=2, sft_weight=0.1),
+        DPORecipe(name="dpo", group_size=2, num_epochs=2, loss="ipo", groups_per_minibatch=3),
+    ],
+    ids=["grpo", "grpo-minibatches", "grpo-to_go", "dpo", "dpo-minibatches"],
+)
+def test_each_seed_is_its_solo_run_beside_one_that_has_nothing_to_compare(
+    algorithm: Any, task: str, max_episode_steps: int, seeds: Sequence[int]
+) -> None:
+    """The time limit truncates almost all episodes: most groups' returns are all equal."""
+    recipe = _recipe(algorithm, task, max_episode_steps=max_episode_steps)
+    for report in _assert_each_seed_equals_solo(recipe, 2, seeds):
+        nothing = [_has_nothing_to_compare(seed) for seed in report.seeds]
+        assert any(nothing), "choose other seeds: all have something to compare"
+        assert not all(nothing), "choose other seeds: none has anything to compare"
+        for seed, has_none in zip(report.seeds, nothing, strict=True):
+            assert math.isnan(seed.diagnostics["gradient_norm"]) == has_none
+            assert not seed.failed
+
+
+def _has_nothing_to_compare(seed: SeedReport) -> bool:
+    return seed.diagnostics.get("zero_spread_share") == 1 or seed.diagnostics.get("pairs") == 0
+
+
+def test_a_seed_that_has_nothing_to_compare_does_not_move() -> None:
+    for algorithm in (GROUP_ALGORITHMS["grpo-minibatches-exact"], GROUP_ALGORITHMS["dpo-smoothed-sft"]):
+        trainer = _build(_recipe(algorithm, "CartPole-v1", max_episode_steps=10), (8, 1))
+        before = trainer.optimizer.flat.clone()
+        [report], _ = _run(trainer, 1)
+        assert [_has_nothing_to_compare(seed) for seed in report.seeds] == [False, True]
+        assert not torch.equal(trainer.optimizer.flat[0], before[0])
+        assert torch.equal(trainer.optimizer.flat[1], before[1])
+        assert trainer.optimizer.beta_powers[:, 1].eq(1).all()
 
 
 @BOTH_HEADS
@@ -122,8 +295,18 @@ def test_a_seed_is_its_solo_run_with_every_option_of_ppo(task: str) -> None:
 
 @BOTH_HEADS
 def test_a_seed_is_its_solo_run_beside_one_that_finishes_early(task: str) -> None:
-    seeds = (11, 16)
     recipe = _recipe(ReinforceRecipe(), task, num_steps=900, evaluate_every=100)
+    _assert_seeds_that_finish_apart_equal_solo(recipe, (11, 16))
+
+
+@BOTH_HEADS
+@GRPO_AND_DPO
+def test_a_seed_with_groups_is_its_solo_run_beside_one_that_finishes_early(algorithm: Any, task: str) -> None:
+    recipe = _recipe(algorithm, task, num_steps=1400, evaluate_every=100)
+    _assert_seeds_that_finish_apart_equal_solo(recipe, (11, 16))
+
+
+def _assert_seeds_that_finish_apart_equal_solo(recipe: Recipe, seeds: Sequence[int]) -> None:
     reports, parameters = _run(_build(recipe, seeds), 100)
     ends = [next(r.iteration for r in reports if r.seeds[index].finished) for index in range(2)]
     assert ends[0] != ends[1], "choose other seeds: these finish together"
@@ -164,6 +347,13 @@ def test_a_seed_is_its_solo_run_on_gymnasium(algorithm: Any, mode: Any) -> None:
     _assert_seed_equals_solo(recipe, 4)
 
 
+@GRPO_AND_DPO
+def test_a_seed_with_groups_is_its_solo_run_on_gymnasium(algorithm: Any) -> None:
+    environment = GymnasiumEnvironment(backend="gymnasium", num_envs=32, vectorization_mode="sync")
+    recipe = _recipe(algorithm, "CartPole-v1").model_copy(update={"environment": environment})
+    _assert_seed_equals_solo(recipe, 3)
+
+
 def _assert_same_state(first: Any, second: Any) -> None:
     if isinstance(first, dict):
         assert first.keys() == second.keys()
@@ -185,9 +375,27 @@ def _through_bytes(state: dict[str, Any]) -> dict[str, Any]:
 @BOTH_HEADS
 @EACH_ALGORITHM
 def test_a_saved_trainer_goes_on_bit_for_bit(algorithm: Any, task: str) -> None:
-    recipe = _recipe(algorithm, task, num_envs=5)
+    saved = _assert_goes_on_bit_for_bit(_recipe(algorithm, task, num_envs=5), 2)
+    assert saved["reference"] is None
+
+
+@BOTH_HEADS
+@EACH_GROUP_ALGORITHM
+def test_a_saved_trainer_with_groups_goes_on_bit_for_bit(algorithm: Any, task: str) -> None:
+    """Saved between two renewals of the reference, of which the second comes after the resumption."""
+    every = algorithm.reference_every
+    saved = _assert_goes_on_bit_for_bit(_recipe(algorithm, task), every - 1 or 2)
+    if every == 1:
+        assert saved["reference"] is None
+    else:
+        assert saved["reference"].keys() == saved["policy"].keys()
+        assert not torch.equal(saved["reference"]["torso.0.weight"], saved["policy"]["torso.0.weight"])
+
+
+def _assert_goes_on_bit_for_bit(recipe: Recipe, num_iterations: int) -> dict[str, Any]:
+    """Two iterations after a state that was saved, which is returned."""
     trainer = _build(recipe, SEEDS[:2])
-    _run(trainer, 2)
+    _run(trainer, num_iterations)
     saved = _through_bytes(trainer.state_dict())
     expected_reports, expected = _run(trainer, 2)
     resumed = _build(recipe, SEEDS[:2])
@@ -195,11 +403,26 @@ def test_a_saved_trainer_goes_on_bit_for_bit(algorithm: Any, task: str) -> None:
     _assert_same_state(resumed.state_dict(), saved)
     reports, parameters = _run(resumed, 2)
     assert repr(reports) == repr(expected_reports)
-    assert [report.iteration for report in reports] == [3, 4]
+    assert [report.iteration for report in reports] == [num_iterations + 1, num_iterations + 2]
     for step, other in zip(parameters, expected, strict=True):
         assert all(torch.equal(one, two) for one, two in zip(step, other, strict=True))
     _assert_same_state(resumed.state_dict(), trainer.state_dict())
     assert not all(torch.equal(one, two) for one, two in zip(expected[0], expected[1], strict=True))
+    return saved
+
+
+@GRPO_AND_DPO
+def test_a_saved_trainer_would_go_elsewhere_with_another_reference(algorithm: Any) -> None:
+    trainer = _build(_recipe(algorithm, "CartPole-v1"), SEEDS[:1])
+    _run(trainer, 1)
+    saved = _through_bytes(trainer.state_dict())
+    ends = []
+    for reference in (saved["reference"], saved["policy"]):
+        resumed = _build(_recipe(algorithm, "CartPole-v1"), SEEDS[:1])
+        resumed.load_state_dict(saved | {"reference": reference})
+        _run(resumed, 1)
+        ends.append(resumed.optimizer.flat)
+    assert not torch.equal(*ends)
 
 
 def test_a_state_saved_when_one_seed_has_finished_keeps_it_finished() -> None:
@@ -217,7 +440,7 @@ def test_a_state_saved_when_one_seed_has_finished_keeps_it_finished() -> None:
 
 
 @BOTH_HEADS
-@EACH_ALGORITHM
+@EACH_OF_ALL
 def test_the_same_recipe_run_twice_gives_the_same_bits(algorithm: Any, task: str) -> None:
     recipe = _recipe(algorithm, task)
     first, second = (_run(_build(recipe, SEEDS[:1]), 2) for _ in range(2))

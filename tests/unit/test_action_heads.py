@@ -156,6 +156,50 @@ def test_gaussian_mode_is_its_mean():
     close(gaussian([1.0, -1.0], [1.0, 2.0]).mode(), torch.tensor([[1.0, -1.0]]))
 
 
+def test_categorical_parameters_are_the_logits():
+    distribution = Categorical(torch.tensor([[0.5, -1.0, 2.0]]))
+    assert distribution.parameters().tolist() == [[0.5, -1.0, 2.0]]
+
+
+def test_gaussian_parameters_are_the_means_and_then_the_log_deviations_of_each_row():
+    distribution = Gaussian(torch.tensor([[[1.0, -1.0], [3.0, 4.0]]]), torch.tensor([[[0.5, -0.25]]]))
+    assert distribution.parameters().tolist() == [[[1.0, -1.0, 0.5, -0.25], [3.0, 4.0, 0.5, -0.25]]]
+
+
+RANDOM = {"categorical": random_categorical, "gaussian": random_gaussian}
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_a_distribution_made_with_anothers_parameters_is_that_other(kind: str):
+    other, maker = RANDOM[kind](0), RANDOM[kind](1)
+    made = maker.with_parameters(other.parameters())
+    assert type(made) is type(other)
+    noise = torch.rand(2, 7, generator=torch.Generator().manual_seed(3))
+    action = other.sample(noise if kind == "categorical" else noise.unsqueeze(-1).expand(2, 7, 3))
+    assert torch.equal(made.parameters(), other.parameters())
+    assert torch.equal(made.mode(), other.mode())
+    close(made.log_prob(action), other.log_prob(action))
+    close(made.entropy(), other.entropy())
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_kl_from_a_reference_made_of_parameters_is_kl_from_the_reference(kind: str):
+    ours, reference = RANDOM[kind](0), RANDOM[kind](1)
+    made = ours.with_parameters(reference.parameters())
+    assert (ours.kl(reference) > 1e-3).all()
+    close(ours.kl(made), ours.kl(reference))
+    close(made.kl(ours), reference.kl(ours))
+    close(ours.kl(ours.with_parameters(ours.parameters())), torch.zeros(2, 7))
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_parameters_of_some_rows_make_the_distributions_of_these_rows(kind: str):
+    ours, reference = RANDOM[kind](0), RANDOM[kind](1)
+    some = slice(2, 5)
+    few, few_of_reference = (d.with_parameters(d.parameters()[:, some]) for d in (ours, reference))
+    close(few.kl(few_of_reference), ours.kl(reference)[:, some])
+
+
 def test_categorical_head_passes_the_action_on():
     head = CategoricalHead(3)
     action = torch.tensor([[0, 2]])

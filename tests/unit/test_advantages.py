@@ -5,7 +5,18 @@ import math
 import torch
 from torch import Tensor
 
-from cartpole_cli.algorithms.advantages import batch_mean, discounted_sum, gae, leave_one_out, normalize, reward_to_go
+from cartpole_cli.algorithms.advantages import (
+    batch_mean,
+    deviation,
+    discounted_sum,
+    gae,
+    group_deviation,
+    group_mean,
+    has_spread,
+    leave_one_out,
+    normalize,
+    reward_to_go,
+)
 
 NAN = math.nan
 
@@ -130,6 +141,67 @@ def test_leave_one_out_counts_an_ended_peer_as_zero():
 def test_leave_one_out_does_not_mix_time_steps():
     value = torch.tensor([[[1.0, 2.0], [30.0, 40.0]]])
     close(leave_one_out(value, torch.ones(1, 2, 2, dtype=torch.bool)), torch.tensor([[[2.0, 1.0], [40.0, 30.0]]]))
+
+
+def test_leave_one_out_of_groups_takes_the_others_of_ones_own_group():
+    value, valid = torch.tensor([[[3.0, 5.0, 10.0, 60.0, 20.0, 40.0]]]), torch.ones(1, 1, 6, dtype=torch.bool)
+    # (5 + 10) / 2, (3 + 10) / 2, (3 + 5) / 2; (20 + 40) / 2, (60 + 40) / 2, (60 + 20) / 2
+    close(leave_one_out(value, valid, 3), torch.tensor([[[7.5, 6.5, 4.0, 30.0, 50.0, 40.0]]]))
+    # pairs: each has the other's
+    close(leave_one_out(value, valid, 2), torch.tensor([[[5.0, 3.0, 60.0, 10.0, 40.0, 20.0]]]))
+
+
+def test_leave_one_out_of_groups_counts_an_ended_peer_as_zero_in_its_own_group_alone():
+    value = torch.tensor([[[NAN, 2.0, 4.0, 10.0, 20.0, NAN], [NAN, NAN, 6.0, NAN, NAN, NAN]]])
+    # (2 + 4) / 2, (0 + 4) / 2, (0 + 2) / 2; (20 + 0) / 2, (10 + 0) / 2, (10 + 20) / 2; then 6 / 2, 6 / 2, 0 / 2
+    expected = torch.tensor([[[3.0, 2.0, 1.0, 10.0, 5.0, 15.0], [3.0, 3.0, 0.0, 0.0, 0.0, 0.0]]])
+    close(leave_one_out(value, ~value.isnan(), 3), expected)
+
+
+def test_leave_one_out_of_groups_keeps_seeds_apart():
+    value = torch.tensor([[[1.0, 2.0, 3.0, 4.0]], [[5.0, 6.0, 7.0, 8.0]]])
+    expected = torch.tensor([[[2.0, 1.0, 4.0, 3.0]], [[6.0, 5.0, 8.0, 7.0]]])
+    close(leave_one_out(value, torch.ones(2, 1, 4, dtype=torch.bool), 2), expected)
+
+
+# Two seeds of two groups of three
+GROUPS = torch.tensor([[1.0, 2.0, 3.0, 40.0, 40.0, 10.0], [5.0, 5.0, 5.0, 0.0, 3.0, -3.0]])
+
+
+def test_group_mean_is_each_groups_for_each_of_its_members():
+    # (1 + 2 + 3) / 3, (40 + 40 + 10) / 3; 5, (0 + 3 - 3) / 3
+    close(group_mean(GROUPS, 3), torch.tensor([[2.0, 2, 2, 30, 30, 30], [5, 5, 5, 0, 0, 0]]))
+
+
+def test_group_deviation_is_each_groups_with_bessels_correction():
+    # squares (1 + 0 + 1) / 2 = 1, (100 + 100 + 400) / 2 = 300; 0, (0 + 9 + 9) / 2 = 9
+    wide = math.sqrt(300)
+    close(group_deviation(GROUPS, 3), torch.tensor([[1.0, 1, 1, wide, wide, wide], [0, 0, 0, 3, 3, 3]]))
+
+
+def test_has_spread_says_for_each_member_whether_its_group_differs_at_all():
+    assert has_spread(GROUPS, 3).tolist() == [[True] * 6, [False] * 3 + [True] * 3]
+    pairs = [[True, True, True, True, True, True], [False, False, True, True, True, True]]
+    assert has_spread(GROUPS, 2).tolist() == pairs
+
+
+def test_has_spread_sees_the_least_difference_and_nothing_in_equal_numbers():
+    third = 1 / 3
+    value = torch.tensor([[third, third, third, 500.0, 500.0, 499.99997]])
+    assert has_spread(value, 3).tolist() == [[False] * 3 + [True] * 3]
+
+
+def test_deviation_is_over_the_rows_of_the_mask_with_bessels_correction():
+    value = torch.tensor([[1.0, 99.0, 3.0, 5.0], [2.0, 4.0, NAN, math.inf]])
+    mask = torch.tensor([[True, False, True, True], [True, True, False, False]])
+    # mean 3, squares (4 + 0 + 4) / 2 = 4; mean 3, squares (1 + 1) / 1 = 2
+    close(deviation(value, mask), torch.tensor([2.0, math.sqrt(2)]))
+
+
+def test_deviation_of_fewer_than_two_rows_is_zero():
+    value = torch.tensor([[NAN, 7.0, NAN], [NAN, NAN, NAN], [1.0, 2.0, 3.0]])
+    mask = torch.tensor([[False, True, False], [False, False, False], [False, False, True]])
+    assert deviation(value, mask).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_normalize_divides_by_the_standard_deviation_with_bessels_correction():

@@ -124,6 +124,7 @@ def test_targets_are_gae_and_what_it_leads_to():
             truncated=truncated,
         ),
         policy(kind=FirstFeatureIsValue),
+        policy(),
     )
     expected = torch.tensor([[2.1875, 4.75, 3], [1.5, 2, 3], [2.25, 5, 3], [1.5, 2, 3]]).view(S, N, 3).mT
     torch.testing.assert_close(targets.advantage, expected)

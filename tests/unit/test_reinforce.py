@@ -152,7 +152,7 @@ def test_small_batches_are_one_part_that_completes_the_step():
 
 
 def test_only_the_last_of_several_parts_completes_the_step(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reinforce, "ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(reinforce, "ROWS_PER_PART", 2)
     parts = parts_of(algorithm(), targets())
     # seed 0 has 5 rows: 2 + 2 + 1; seed 1 has 4: 2 + 2 + 0
     assert [part.completes_step for part in parts] == [False, False, True]
@@ -161,7 +161,7 @@ def test_only_the_last_of_several_parts_completes_the_step(monkeypatch: pytest.M
 
 
 def test_parts_without_a_valid_row_are_left_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reinforce, "ROWS_PER_BATCH", 1)
+    monkeypatch.setattr(reinforce, "ROWS_PER_PART", 1)
     assert len(parts_of(algorithm(), targets())) == 5  # of 6 rows
 
 
@@ -178,7 +178,7 @@ def test_parts_add_up_to_the_loss_terms_and_gradient_of_the_whole(baseline: str,
         return [total, *terms, *torch.autograd.grad(total.sum(), parameters)]
 
     whole = everything()
-    monkeypatch.setattr(reinforce, "ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(reinforce, "ROWS_PER_PART", 2)
     torch.testing.assert_close(everything(), whole, rtol=1e-5, atol=1e-6)
 
 

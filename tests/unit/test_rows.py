@@ -1,9 +1,12 @@
 """Valid rows packed into minibatches of one size."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.algorithms import rows
 from cartpole_cli.algorithms.rows import Packing, pack
 
 # S = 2, T = 3, N = 2; a row's number is t * N + n. Seed 0 has the valid rows 0 2 3 5, seed 1 all six.
@@ -117,15 +120,95 @@ def test_split_makes_one_record_per_minibatch():
         assert torch.equal(record["mask"], columns["mask"][:, number])
 
 
-@pytest.mark.parametrize(("valid_rows", "expected"), [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2), (12, 3)])
-def test_num_filled_counts_minibatches_with_a_valid_row(valid_rows: int, expected: int):
+@pytest.mark.parametrize(("valid_rows", "expected"), [(0, 1), (1, 1), (4, 1), (5, 2), (8, 2), (12, 3)])
+def test_filled_leaves_out_minibatches_without_a_valid_row_but_one(valid_rows: int, expected: int):
     valid = (torch.arange(12) < valid_rows).view(1, 6, 2)
-    assert pack(valid, 4).num_filled == expected
+    packing = pack(valid, 4)
+    filled = packing.filled()
+    assert filled.index.shape == filled.mask.shape == (1, expected, 4)
+    assert filled.mask.sum() == valid_rows
+    assert torch.equal(filled.index, packing.index[:, :expected])
 
 
-def test_num_filled_goes_by_the_seed_with_most_rows():
+def test_filled_goes_by_the_seed_with_most_rows():
     valid = torch.stack([(torch.arange(12) < rows).view(6, 2) for rows in (1, 9, 4)])
-    assert pack(valid, 4).num_filled == 3
+    packing = pack(valid, 4).filled()
+    # of four rows each: 1, 4 + 4 + 1, 4
+    assert packing.mask.sum(dim=2).tolist() == [[1, 0, 0], [4, 4, 1], [4, 0, 0]]
+
+
+def test_filled_keeps_every_valid_row():
+    assert used(pack(VALID, 4, uniform((2, 3, 2))).filled(), ROW) == used(pack(VALID, 4, uniform((2, 3, 2))), ROW)
+
+
+def test_for_valid_rows_gives_values_at_valid_rows_and_zeros_elsewhere():
+    column, factor = torch.arange(1.0, 13).view(2, 3, 2), torch.tensor([10.0, 100.0]).view(2, 1, 1).expand(2, 3, 2)
+    result = rows.for_valid_rows(lambda x, y: x * y + 1, VALID, column, factor)
+    # seed 0: 10 times 1 . | 3 4 | . 6, plus 1; seed 1: 100 times 7 to 12, plus 1
+    expected = [[[11.0, 0.0], [31.0, 41.0], [0.0, 61.0]], [[701.0, 801.0], [901.0, 1001.0], [1101.0, 1201.0]]]
+    assert result.tolist() == expected
+
+
+def test_for_valid_rows_never_shows_the_function_an_invalid_row():
+    seen = []
+
+    def function(x: Tensor) -> Tensor:
+        seen.append(x)
+        return x
+
+    column = torch.arange(1.0, 13).view(2, 3, 2)
+    result = rows.for_valid_rows(function, VALID, torch.where(VALID, column, math.nan))
+    assert not any(x.isnan().any() for x in seen)
+    assert torch.equal(result, torch.where(VALID, column, 0.0))
+
+
+@pytest.mark.parametrize("rows_per_part", [1, 2, 4, 5, 6, 7])
+def test_for_valid_rows_works_part_by_part(rows_per_part: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows, "ROWS_PER_PART", rows_per_part)
+    shapes = []
+
+    def function(x: Tensor) -> Tensor:
+        shapes.append(tuple(x.shape))
+        return x + 0.5
+
+    result = rows.for_valid_rows(function, VALID, ROW.float())
+    assert shapes == [(2, rows_per_part)] * -(-6 // rows_per_part)  # seed 1 has six rows
+    assert torch.equal(result, torch.where(VALID, ROW + 0.5, 0.0))
+
+
+def test_for_valid_rows_of_more_rows_than_one_part_holds():
+    num_rows = 2 * rows.ROWS_PER_PART + 300
+    valid = uniform((2, num_rows // 2, 2)) < torch.tensor([0.9, 0.3]).view(2, 1, 1)
+    assert valid.sum(dim=(1, 2))[0] > rows.ROWS_PER_PART > valid.sum(dim=(1, 2))[1]
+    column = torch.arange(1.0, 2 * num_rows + 1).view(valid.shape)
+    assert torch.equal(rows.for_valid_rows(lambda x: -x, valid, column), torch.where(valid, -column, 0.0))
+
+
+def test_for_valid_rows_takes_and_gives_trailing_dimensions(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows, "ROWS_PER_PART", 4)
+    column = torch.arange(1.0, 37).view(2, 3, 2, 3)
+    # three features in; a 2 x 2 matrix of the first and the last out
+    result = rows.for_valid_rows(lambda x: torch.stack([x[..., ::2], -x[..., ::2]], dim=-1), VALID, column)
+    assert result.shape == (2, 3, 2, 2, 2)
+    assert result[0, 1, 1].tolist() == [[10.0, -10.0], [12.0, -12.0]]  # row 3 of seed 0: features 10 11 12
+    assert result[1, 0, 0].tolist() == [[19.0, -19.0], [21.0, -21.0]]
+    assert not result[~VALID].any()
+    assert result[VALID].all()
+
+
+def test_for_valid_rows_of_a_seed_without_valid_rows_is_zero_and_leaves_the_other_alone():
+    valid = VALID.clone()
+    valid[0] = False
+    column = torch.arange(1.0, 13).view(2, 3, 2)
+    column[0] = math.nan
+    result = rows.for_valid_rows(lambda x: x + 1, valid, column)
+    assert result[0].tolist() == [[0.0, 0.0]] * 3
+    assert torch.equal(result[1], column[1] + 1)
+
+
+def test_for_valid_rows_without_any_valid_row_is_zero():
+    result = rows.for_valid_rows(lambda x: x + 1, torch.zeros_like(VALID), torch.ones(2, 3, 2))
+    assert torch.equal(result, torch.zeros(2, 3, 2))
 
 
 def test_a_seed_is_packed_as_it_would_be_alone():
