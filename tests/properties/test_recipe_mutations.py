@@ -16,7 +16,8 @@ VALID = [load_recipe(path).model_dump(mode="json", exclude_none=True) for path i
 VALID += [tomllib.loads(path.read_text()) for path in shipped_recipes().values()]
 WORDS = sorted(
     {word for recipe in VALID for section, fields in recipe.items() for word in (section, *fields)}
-    | {"ppo", "reinforce", "native", "gymnasium", "CartPole-v1", "ContinuousCartPole-v1", "gaussian", "wandb"}
+    | {"ppo", "reinforce", "grpo", "dpo", "group_size", "branch_from", "reference_every", "label_smoothing"}
+    | {"native", "gymnasium", "CartPole-v1", "ContinuousCartPole-v1", "gaussian", "wandb", "vector_entry_point"}
 )
 
 words = st.sampled_from(WORDS) | st.text(max_size=8)

@@ -13,6 +13,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
+from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
 from cartpole_cli.environments.physics import Physics, cart_pole_step
@@ -21,7 +22,7 @@ from cartpole_cli.experience import Rollout, collect_episodes, collect_steps
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import GymnasiumEnvironment, PolicyRecipe, PPORecipe, Recipe, ReinforceRecipe, TrainerRecipe
+from cartpole_cli.recipe import MIN_GROUPS, GymnasiumEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 
 MODES = pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])
@@ -272,6 +273,129 @@ def test_two_adapters_of_one_seed_are_the_same(make: Any, mode: str) -> None:
     assert torch.equal(torch.stack(runs[0]), torch.stack(runs[1]))
 
 
+# Groups
+
+
+NUM_ACTIONS = {"CartPole-v1": 2, "Acrobot-v1": 3}
+BOTH_TASKS = pytest.mark.parametrize("environment_id", NUM_ACTIONS)
+
+
+def _group_axis(value: Tensor, group_size: int) -> Tensor:
+    """[S, N, ...] as [S, groups, members, ...]."""
+    return value.unflatten(1, (-1, group_size))
+
+
+def _all_the_same(value: Tensor, group_size: int) -> bool:
+    members = _group_axis(value, group_size)
+    return torch.equal(members, members[:, :, :1].expand_as(members))
+
+
+@BOTH_TASKS
+@RESET_BY_MASK
+def test_a_group_starts_from_equal_observations_and_other_groups_seeds_and_resets_from_others(
+    make: Any, mode: str, environment_id: str
+) -> None:
+    adapter = make(environment_id, mode, 6, seeds=(0, 1))
+    starts = []
+    for _ in range(2):
+        adapter.reset(3)
+        assert _all_the_same(adapter.observation, 3)
+        starts.append(_group_axis(adapter.observation, 3)[:, :, 0].flatten(0, 1))
+    assert torch.cat(starts).unique(dim=0).shape[0] == 2 * 2 * 2
+
+
+@RESET_BY_MASK
+def test_a_reset_without_groups_starts_every_environment_from_a_state_of_its_own(make: Any, mode: str) -> None:
+    adapter = make("CartPole-v1", mode, 6, seeds=(0, 1))
+    for size in ((), (1,)):
+        adapter.reset(*size)
+        assert adapter.observation.flatten(0, 1).unique(dim=0).shape[0] == 12
+
+
+@BOTH_TASKS
+@RESET_BY_MASK
+def test_members_of_a_group_that_act_alike_see_the_same_to_the_end_of_the_episode(
+    make: Any, mode: str, environment_id: str
+) -> None:
+    adapter = make(environment_id, mode, 4, seeds=(0, 1), max_episode_steps=12)
+    adapter.reset(2)
+    generator = torch.Generator().manual_seed(0)
+    actions = torch.randint(NUM_ACTIONS[environment_id], (12, 2, 2), generator=generator)
+    running = torch.ones(2, 4, dtype=torch.bool)
+    for action in actions.repeat_interleave(2, dim=2):
+        transition = adapter.step(action)
+        for seen in (transition.observation, transition.next_observation):
+            assert _all_the_same(seen * running.unsqueeze(2), 2)
+        for seen in (transition.reward, transition.terminated, transition.truncated):
+            assert _all_the_same(seen * running, 2)
+        running = running & ~(transition.terminated | transition.truncated)
+    assert not running.any()
+
+
+@BOTH_TASKS
+@RESET_BY_MASK
+def test_a_member_of_a_group_depends_on_its_own_actions_only(make: Any, mode: str, environment_id: str) -> None:
+    """The first member acts the same beside others that act the same or otherwise, who then see something else."""
+    constant = torch.zeros(10, 1, 4, dtype=torch.int64)
+    other = constant.clone()
+    other[:, :, 1::2] = NUM_ACTIONS[environment_id] - 1
+    runs = []
+    for actions in (constant, other):
+        adapter = make(environment_id, mode, 4, max_episode_steps=30)
+        adapter.reset(2)
+        runs.append(torch.stack([transition.next_observation for transition in _steps(adapter, actions)[0][:5]]))
+    assert torch.equal(runs[0][:, :, ::2], runs[1][:, :, ::2])
+    assert not torch.equal(runs[0][:, :, 1::2], runs[1][:, :, 1::2])
+    assert torch.equal(runs[0][:, :, ::2], runs[0][:, :, 1::2])
+
+
+@RESET_BY_MASK
+def test_groups_are_the_same_beside_other_seeds_and_after_a_longer_run(make: Any, mode: str) -> None:
+    together = make("CartPole-v1", mode, 4, seeds=(4, 5), max_episode_steps=5)
+    alone = make("CartPole-v1", mode, 4, seeds=(5,), max_episode_steps=5)
+    _steps(together, torch.ones(12, 2, 4, dtype=torch.int64))
+    together.reset(2)
+    alone.reset(2)
+    assert torch.equal(together.observation[1:], alone.observation)
+
+
+@RESET_BY_MASK
+def test_after_a_groups_episodes_its_members_start_anew_each_from_a_state_of_its_own(make: Any, mode: str) -> None:
+    adapter = make("CartPole-v1", mode, 4, max_episode_steps=3)
+    adapter.reset(2)
+    _steps(adapter, torch.tensor([0, 1, 0])[:, None, None].expand(3, 1, 4))
+    assert adapter.num_episodes.tolist() == [[2, 2, 2, 2]]
+    assert adapter.observation[0].unique(dim=0).shape[0] == 4
+
+
+@MODES
+def test_environments_that_do_not_make_whole_groups_are_refused(make: Any, mode: str) -> None:
+    adapter = make("CartPole-v1", mode, 4)
+    before = adapter.observation
+    with pytest.raises(ValueError, match="4 environments do not make groups of 3"):
+        adapter.reset(3)
+    assert torch.equal(adapter.observation, before)
+    assert adapter.num_resets == 1
+
+
+def test_a_vector_entry_point_makes_no_groups_but_those_of_one(make: Any) -> None:
+    adapter = make("CartPole-v1", "vector_entry_point", 4)
+    with pytest.raises(ValueError, match="groups of 2"):
+        adapter.reset(2)
+    adapter.reset(1)
+    assert adapter.observation[0].unique(dim=0).shape[0] == 4
+
+
+@RESET_BY_MASK
+def test_collect_episodes_in_groups_starts_each_from_one_state(make: Any, mode: str) -> None:
+    adapter = make("CartPole-v1", mode, 6, seeds=(0, 1), max_episode_steps=40)
+    rollout = collect_episodes(adapter, _policy(adapter), adapter.streams, 0, 3)
+    assert _all_the_same(rollout.observation[:, 0], 3)
+    assert rollout.ended.sum(dim=1).eq(1).all()
+    assert not _all_the_same(rollout.action[:, 0], 3) or not _all_the_same(rollout.action[:, 1], 3)
+    assert not _all_the_same(_lengths(rollout), 3)
+
+
 # Other environments
 
 
@@ -445,24 +569,33 @@ def test_collect_steps_goes_on_and_leaves_out_reset_rows_only(make: Any, mode: s
 
 PPO = PPORecipe(steps_per_iteration=8, num_epochs=2, minibatch_size=8)
 REINFORCE = ReinforceRecipe(baseline="value")
+GRPO = GRPORecipe(name="grpo", group_size=2, num_epochs=2, kl_weight=0.1, reference_every=2)
+DPO = DPORecipe(name="dpo", group_size=2, num_epochs=2, sft_weight=0.1, reference_every=2)
 
 
-@pytest.mark.parametrize("algorithm", [PPO, REINFORCE], ids=["ppo", "reinforce"])
+PLACES = [
+    ("Acrobot-v1", "sync"),
+    ("Pendulum-v1", "sync"),
+    ("CartPole-v1", "sync"),
+    ("CartPole-v1", "async"),
+    ("CartPole-v1", "vector_entry_point"),
+]
+# Within 25 steps no Acrobot reaches its goal: groups without spread, which teach GRPO and DPO nothing.
+PLACES_OF_GROUPS = PLACES[1:4]
+
+
 @pytest.mark.parametrize(
-    ("environment_id", "mode"),
-    [
-        ("Acrobot-v1", "sync"),
-        ("Pendulum-v1", "sync"),
-        ("CartPole-v1", "sync"),
-        ("CartPole-v1", "async"),
-        ("CartPole-v1", "vector_entry_point"),
-    ],
+    ("algorithm", "environment_id", "mode"),
+    [(algorithm, *place) for algorithm in (PPO, REINFORCE) for place in PLACES]
+    + [(algorithm, *place) for algorithm in (GRPO, DPO) for place in PLACES_OF_GROUPS],
+    ids=lambda value: getattr(value, "name", value),
 )
-def test_ppo_and_reinforce_train(algorithm: PPORecipe | ReinforceRecipe, environment_id: str, mode: Any) -> None:
+def test_every_algorithm_trains(algorithm: Any, environment_id: str, mode: Any) -> None:
+    num_envs = MIN_GROUPS * algorithm.group_size if algorithm in (GRPO, DPO) else 2
     recipe = Recipe(
         algorithm=algorithm,
         environment=GymnasiumEnvironment(
-            backend="gymnasium", id=environment_id, num_envs=2, vectorization_mode=mode, max_episode_steps=25
+            backend="gymnasium", id=environment_id, num_envs=num_envs, vectorization_mode=mode, max_episode_steps=25
         ),
         policy=PolicyRecipe(hidden_sizes=(8,)),
         trainer=TrainerRecipe(evaluate_every=3, evaluation_episodes=2, seed=0),
@@ -488,10 +621,10 @@ def test_ppo_and_reinforce_train(algorithm: PPORecipe | ReinforceRecipe, environ
             assert all(1 <= value <= 25 for value in last.evaluation.returns)
         else:
             assert all(value <= 0 for value in last.evaluation.returns)
-        if isinstance(algorithm, ReinforceRecipe):
-            assert [seed.episodes for seed in seeds] == [2, 2, 2]
+        if not isinstance(algorithm, PPORecipe):
+            assert [seed.episodes for seed in seeds] == [num_envs] * 3
             if environment_id == "Pendulum-v1":
-                assert [seed.env_steps for seed in seeds] == [50, 100, 150]
+                assert [seed.env_steps for seed in seeds] == [25 * num_envs, 50 * num_envs, 75 * num_envs]
         elif mode == "vector_entry_point":
             pending = int(trainer.environment._over[index].sum())
             assert last.env_steps == 3 * 8 * 2 - (sum(seed.episodes for seed in seeds) - pending)

@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import (
-    GymnasiumEnvironment,
-    NativeEnvironment,
-    PPORecipe,
-    Recipe,
-    ReinforceRecipe,
-)
+from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
 from cartpole_cli.recipe_files import (
     SECTIONS,
     VARIANTS,
@@ -108,7 +103,8 @@ def test_every_field_is_documented(model):
 
 @pytest.mark.parametrize("model", [Recipe, *MODELS], ids=lambda model: model.__name__)
 def test_a_recipe_cannot_be_changed(model):
-    section: BaseModel = GymnasiumEnvironment(backend="gymnasium") if model is GymnasiumEnvironment else model()
+    named = {GymnasiumEnvironment: {"backend": "gymnasium"}, GRPORecipe: {"name": "grpo"}, DPORecipe: {"name": "dpo"}}
+    section: BaseModel = model(**named.get(model, {}))
     field = next(iter(model.model_fields))
     with pytest.raises(ValidationError, match="frozen"):
         setattr(section, field, getattr(section, field))
@@ -172,6 +168,121 @@ def test_a_gymnasium_task_may_have_any_target(write):
     assert load_recipe(write(text)).trainer.stop_at_return == 1000
 
 
+GROUPS = pytest.mark.parametrize("algorithm", ["grpo", "dpo"])
+
+
+def groups(algorithm: str, size: int, num_envs: int, more: str = "") -> str:
+    return f'[environment]\nnum_envs = {num_envs}\n{more}\n[algorithm]\nname = "{algorithm}"\ngroup_size = {size}\n'
+
+
+@GROUPS
+@pytest.mark.parametrize(("size", "num_envs"), [(2, 16), (2, 18), (3, 24), (16, 128), (8192, 65_536)])
+def test_eight_whole_groups_or_more_are_accepted(write, algorithm, size, num_envs):
+    recipe = load_recipe(write(groups(algorithm, size, num_envs)))
+    assert (recipe.algorithm.group_size, recipe.environment.num_envs) == (size, num_envs)
+
+
+@GROUPS
+@pytest.mark.parametrize(
+    ("size", "num_envs", "allowed"),
+    [(4, 34, "32, 36, 40, ..."), (4, 28, "32, 36, 40, ..."), (16, 16, "128, 144, 160, ..."), (3, 1, "24, 27, 30, ...")],
+)
+def test_a_part_of_a_group_and_fewer_than_eight_groups_are_refused(write, algorithm, size, num_envs, allowed):
+    path = write(groups(algorithm, size, num_envs))
+    problem = the_problem(path)
+    assert problem.startswith(f"{path}: environment.num_envs = {num_envs}: 8 groups or more")
+    assert f"algorithm.group_size = {size}" in problem
+    assert problem.endswith(f"allowed: {allowed}")
+
+
+@GROUPS
+@pytest.mark.parametrize("size", ["1", "0", "-2", "65537", "2.5"])
+def test_a_group_is_two_episodes_or_more(write, algorithm, size):
+    path = write(f'[environment]\nnum_envs = 16\n[algorithm]\nname = "{algorithm}"\ngroup_size = {size}')
+    assert the_problem(path).startswith(f"{path}: algorithm.group_size = {size}: ")
+
+
+@GROUPS
+def test_the_default_environments_do_not_make_eight_of_the_default_groups(write, algorithm):
+    path = write(f'[algorithm]\nname = "{algorithm}"')
+    assert the_problem(path).startswith(f"{path}: environment.num_envs = 16: 8 groups or more")
+    assert load_recipe(path, ["environment.num_envs=128"]).algorithm.group_size == 16
+
+
+@GROUPS
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_gymnasium_makes_groups_one_environment_at_a_time(write, algorithm, mode):
+    path = write(groups(algorithm, 2, 16, 'backend = "gymnasium"'))
+    recipe = load_recipe(path, [f"environment.vectorization_mode={mode}"])
+    assert recipe.environment == GymnasiumEnvironment(backend="gymnasium", num_envs=16, vectorization_mode=mode)
+
+
+@GROUPS
+def test_a_vector_entry_point_has_one_seed_for_all_and_makes_no_groups(write, algorithm):
+    path = write(groups(algorithm, 2, 16, 'backend = "gymnasium"\nvectorization_mode = "vector_entry_point"'))
+    problem = the_problem(path)
+    assert problem.startswith(f"{path}: environment.vectorization_mode = 'vector_entry_point': ")
+    assert "one seed for all environments" in problem
+    assert problem.endswith("allowed: 'sync', 'async'")
+
+
+@pytest.mark.parametrize(("algorithm", "middle"), [("grpo", "episode"), ("dpo", "before_failure")])
+def test_groups_begin_in_the_middle_of_native_episodes_only(write, algorithm, middle):
+    branching = groups(algorithm, 2, 16) + f'branch_from = "{middle}"'
+    assert load_recipe(write(branching)).algorithm.branch_from == middle
+    path = write(groups(algorithm, 2, 16, 'backend = "gymnasium"') + f'branch_from = "{middle}"')
+    problem = the_problem(path)
+    assert problem.startswith(f"{path}: algorithm.branch_from = '{middle}': ")
+    assert "Gymnasium" in problem
+    assert "'start'" in problem.partition("allowed")[2]
+    assert "environment.backend = 'native'" in problem.partition("allowed")[2]
+    assert load_recipe(path, ["algorithm.branch_from=start"]).algorithm.branch_from == "start"
+    assert load_recipe(path, ["environment.backend=native"]).algorithm.branch_from == middle
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "robust"])
+def test_label_smoothing_is_for_losses_that_expect_wrong_labels(write, loss):
+    text = groups("dpo", 2, 16) + f'loss = "{loss}"\nlabel_smoothing = 0.1'
+    assert load_recipe(write(text)).algorithm.label_smoothing == 0.1
+
+
+@pytest.mark.parametrize("loss", ["ipo", "hinge"])
+def test_label_smoothing_is_not_defined_for_other_losses(write, loss):
+    text = groups("dpo", 2, 16) + f'loss = "{loss}"\nlabel_smoothing = '
+    assert load_recipe(write(text + "0.0")).algorithm.loss == loss
+    path = write(text + "0.1")
+    problem = the_problem(path)
+    assert problem.startswith(f"{path}: algorithm.label_smoothing = 0.1: ")
+    assert f"algorithm.loss = '{loss}'" in problem
+    assert problem.endswith("allowed: 0.0")
+
+
+@pytest.mark.parametrize("smoothing", ["0.5", "-0.1", "nan"])
+def test_no_more_than_half_of_the_labels_are_expected_to_be_wrong(write, smoothing):
+    path = write(groups("dpo", 2, 16) + f"label_smoothing = {smoothing}")
+    assert the_problem(path).startswith(f"{path}: algorithm.label_smoothing = {smoothing}: ")
+
+
+def test_broken_rules_of_groups_are_reported_together(write):
+    gymnasium = 'backend = "gymnasium"\nvectorization_mode = "vector_entry_point"'
+    options = 'branch_from = "before_failure"\nloss = "ipo"\nlabel_smoothing = 0.1'
+    path = write(groups("dpo", 3, 16, gymnasium) + options)
+    assert [line.removeprefix(f"{path}: ").split(" = ")[0] for line in problems(path)] == [
+        "environment.num_envs",
+        "environment.vectorization_mode",
+        "algorithm.branch_from",
+        "algorithm.label_smoothing",
+    ]
+
+
+@GROUPS
+def test_an_algorithm_without_groups_takes_any_number_of_environments_and_the_vector_entry_point(write, algorithm):
+    path = write(groups(algorithm, 2, 9, 'backend = "gymnasium"\nvectorization_mode = "vector_entry_point"'))
+    recipe = load_recipe(path, ["algorithm.name=reinforce"])
+    assert recipe.algorithm == ReinforceRecipe()
+    assert recipe.environment.num_envs == 9
+
+
 def test_broken_rules_are_reported_together(write):
     path = write(ppo(rows=8, minibatch_size=9) + '[policy]\naction_head = "gaussian"\n[trainer]\nstop_at_return = 501')
     found = problems(path)
@@ -229,6 +340,8 @@ def test_all_problems_come_at_once_one_line_each(write):
         ("environment.num_env=1", "num_envs"),
         ("algorithm.name=pppo", "ppo"),
         ("algorithm.name=reinforc", "reinforce"),
+        ("algorithm.name=gpro", "grpo"),
+        ("algorithm.name=dop", "dpo"),
         ("environment.backend=gymnasum", "gymnasium"),
         ("environment.id=CartPol-v1", "CartPole-v1"),
         ("logger.type=wandbb", "wandb"),
@@ -244,7 +357,7 @@ def test_a_misspelt_word_gets_a_guess(override, guess):
     [
         ("trainer.zzz=1", "learning_rate"),
         ("zzz.seed=1", "trainer"),
-        ("algorithm.name=zzz", "'reinforce', 'ppo'"),
+        ("algorithm.name=zzz", "'reinforce', 'ppo', 'grpo', 'dpo'"),
         ("environment.backend=zzz", "'native', 'gymnasium'"),
         ("logger.mode=zzz", "'online', 'offline' or 'disabled'"),
     ],
@@ -408,6 +521,15 @@ def test_other_overrides_go_on_top_of_the_new_algorithm_in_any_order(write, orde
 def test_a_field_of_the_old_algorithm_is_unknown_to_the_new_one():
     problem = the_problem(find_recipe("reinforce"), "algorithm.name=ppo", "algorithm.baseline=value")
     assert problem.startswith("command line: algorithm.baseline = 'value': unknown field")
+
+
+def test_grpo_and_dpo_keep_of_one_another_what_both_have(write):
+    path = write(groups("grpo", 4, 32) + 'reference_every = 5\nkl_weight = 0.1\ncredit = "to_go"')
+    changed = load_recipe(path, ["algorithm.name=dpo"]).algorithm
+    assert changed == DPORecipe(name="dpo", group_size=4, reference_every=5)
+    path = write(groups("dpo", 4, 32) + "num_epochs = 2\nbeta = 0.5")
+    changed = load_recipe(path, ["algorithm.name=grpo", "algorithm.kl_weight=0.1"]).algorithm
+    assert changed == GRPORecipe(name="grpo", group_size=4, num_epochs=2, kl_weight=0.1)
 
 
 def test_naming_the_algorithm_the_recipe_has_changes_nothing():
