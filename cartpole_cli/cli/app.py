@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cartpole_cli.cli.best import best
+from cartpole_cli.cli.evaluate import evaluate
+from cartpole_cli.cli.export import export
 from cartpole_cli.cli.recipes import recipes_app
 from cartpole_cli.cli.train import train
 from cartpole_cli.errors import CartpoleError
@@ -17,6 +20,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(train)
+app.command()(best)
+app.command(name="eval")(evaluate)
+app.command()(export)
 app.add_typer(recipes_app, name="recipes")
 
 

@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Float
 from torch import Tensor
 
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition, check_divides
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
 
@@ -56,8 +56,9 @@ class GymnasiumAdapter:
         self.reset()
 
     def reset(self, group_size: int = 1) -> None:
-        if self.num_envs % group_size or (self._next_step_reset and group_size > 1):
-            raise ValueError(f"{self.num_envs} environments do not make groups of {group_size}")
+        check_divides(self.num_envs, group_size)
+        if self._next_step_reset and group_size > 1:
+            raise ValueError("vector_entry_point has one seed for all environments: it cannot start groups")
         self.num_resets += 1
         self.num_episodes[:] = 0
         observations = []

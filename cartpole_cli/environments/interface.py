@@ -102,3 +102,9 @@ class BranchingEnvironment(TrainingEnvironment, Protocol):
     def fork(self, group_size: int) -> None:
         """Let every group go on from where its first member is."""
         ...
+
+
+def check_divides(num_envs: int, group_size: int) -> None:
+    """Raises ValueError unless the environments can be divided into groups of that size."""
+    if num_envs % group_size:
+        raise ValueError(f"{num_envs} environments do not make groups of {group_size}")

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition, check_divides
 from cartpole_cli.environments.physics import Physics, cart_pole_step
 from cartpole_cli.randomness import Streams
 
@@ -56,6 +56,7 @@ class CartPoleSimulator:
         return self.state
 
     def reset(self, group_size: int = 1) -> None:
+        check_divides(self.num_envs, group_size)
         starts = self.streams.uniform("reset", self.num_resets, shape=(self.num_envs, 4))
         self.num_resets += 1
         self.reset_to(self._start_states(starts))
@@ -74,8 +75,7 @@ class CartPoleSimulator:
         Raises:
             ValueError: the environments cannot be divided into groups of that size.
         """
-        if self.num_envs % group_size:
-            raise ValueError(f"{self.num_envs} environments do not make groups of {group_size}")
+        check_divides(self.num_envs, group_size)
         if group_size == 1:
             return
         first = torch.arange(self.num_envs, device=self.device) // group_size * group_size

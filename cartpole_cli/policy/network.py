@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from cartpole_cli.policy.action_heads import CategoricalHead, Distribution, GaussianHead
 from cartpole_cli.randomness import Streams
 
+OBSERVATION_LIMIT = 1e6
+"""What the policy sees of larger numbers: so that its outputs are finite for every finite observation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -82,7 +85,8 @@ class PolicyNetwork(nn.Module):
         )
 
     def distribution(self, observation: Float[Tensor, "S B O"]) -> Distribution:
-        distribution: Distribution = self.head(self.torso(observation))
+        features = observation.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+        distribution: Distribution = self.head(self.torso(features))
         return distribution
 
     def value(self, observation: Float[Tensor, "S B O"]) -> Float[Tensor, "S B"]:

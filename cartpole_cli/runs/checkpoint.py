@@ -73,7 +73,15 @@ def load_policy(path: Path, device: torch.device) -> PolicyNetwork:
     Raises:
         CartpoleError: as `load_checkpoint`, or the weights do not fit the architecture.
     """
-    content = load_checkpoint(path, "policy")
+    return build_saved_policy(load_checkpoint(path, "policy"), path, device)
+
+
+def build_saved_policy(content: dict[str, Any], path: Path, device: torch.device) -> PolicyNetwork:
+    """The policy in the content of the checkpoint at `path`.
+
+    Raises:
+        CartpoleError: the weights do not fit the architecture.
+    """
     try:
         architecture = Architecture.from_plain_data(content["architecture"])
         policy = PolicyNetwork(architecture, Streams([0], device))

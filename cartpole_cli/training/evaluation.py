@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cartpole_cli.environments.interface import VectorEnvironment
 from cartpole_cli.policy.network import PolicyNetwork
@@ -103,8 +105,15 @@ class Evaluator:
         return [Evaluation(set_name, tuple(row)) for row in returns.tolist()]
 
 
+@runtime_checkable
+class GreedyPolicy(Protocol):
+    """Anything that acts: a network, or a file."""
+
+    def greedy_action(self, observation: Float[Tensor, "S N O"]) -> Tensor: ...
+
+
 @torch.inference_mode()
-def play(policy: PolicyNetwork, environment: VectorEnvironment) -> torch.Tensor:
+def play(policy: GreedyPolicy, environment: VectorEnvironment) -> Tensor:
     """The greedy policy's return in the first episode of every environment, [S, N]."""
     total = torch.zeros(environment.num_seeds, environment.num_envs, dtype=torch.float64, device="cpu")
     running = torch.ones_like(total, dtype=torch.bool)

@@ -1,0 +1,77 @@
+"""A checkpoint leaves the house: the ONNX file, what is known about it inside, and pairs to test it with beside it."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.onnx_export import NUM_EPISODES, NUM_STATES, export_policy
+from cartpole_cli.runs.directory import RunDirectory, write_file
+from cartpole_cli.runs.targets import SavedPolicy, load_saved_policy
+
+PACKAGES = ("cartpole-cli", "torch", "onnx", "onnxruntime")
+
+
+def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
+    """Export the policy in the checkpoint `source`; what was written, as plain data.
+
+    Raises:
+        CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or an unwritable
+            folder; nothing is left behind then.
+    """
+    torch.set_num_threads(1)
+    saved = load_saved_policy(source, torch.device("cpu"))
+    try:
+        exported = export_policy(saved.policy, opset=opset, metadata=_metadata(saved))
+    except CartpoleError as error:
+        raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
+    golden = target.with_name(f"{target.name}.json")
+    write_file(target, exported.model)
+    write_file(golden, json.dumps(exported.golden).encode())
+    return {
+        "output": str(target),
+        "bytes": len(exported.model),
+        "opset": opset,
+        "output_name": next(name for name in exported.golden if name != "observation"),
+        "states": NUM_STATES,
+        "episodes": NUM_EPISODES,
+        "golden": str(golden),
+        "pairs": len(exported.golden["observation"]),
+    }
+
+
+def _metadata(saved: SavedPolicy) -> dict[str, str]:
+    """What the file says about itself, every value a text."""
+    recipe, discrete = saved.recipe, saved.policy.architecture.num_actions is not None
+    score = _held_out(saved)
+    return {
+        "algorithm": recipe.algorithm.name,
+        "environment": recipe.environment.id,
+        "action": "discrete" if discrete else "continuous",
+        "action_units": "logits of -10 N and +10 N" if discrete else "N",
+        "observation": "x, x_dot, theta, theta_dot",
+        "observation_units": "m, m/s, rad, rad/s",
+        "force_magnitude": "10.0",
+        "time_step": "0.02",
+        "recipe": recipe.to_toml(),
+        "held_out_set": str(score.get("set", "")),
+        "held_out_return": str(score.get("mean_return", "")),
+        "held_out_ci95": json.dumps(score.get("ci95")),
+        "env_steps": str(saved.metadata.get("env_steps", "")),
+        "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in PACKAGES}),
+    }
+
+
+def _held_out(saved: SavedPolicy) -> dict[str, Any]:
+    """The final score of a run's best checkpoint; of other checkpoints what they were chosen by."""
+    run = RunDirectory(saved.path.parent)
+    if saved.path.name == run.best.name and run.evaluation.is_file():
+        try:
+            return dict(json.loads(run.evaluation.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            pass  # the checkpoint knows a score as well
+    return dict(saved.metadata.get("evaluation") or {})

@@ -1,0 +1,56 @@
+"""Which run is best, and which cannot be told apart from it. No torch, as in `reading.py`."""
+
+from collections.abc import Iterable
+from math import inf
+from typing import Any
+
+from cartpole_cli.runs.reading import BROKEN, Run, Score
+
+
+def ranked(runs: Iterable[Run]) -> list[Run]:
+    """Best first, by what was tested again, then what the run itself measured; broken ones last."""
+    return sorted(runs, key=_key)
+
+
+def distinguishable(run: Run, best: Run) -> bool | None:
+    """False if the intervals of the two overlap; None for the best run itself and where there is nothing to compare."""
+    mine, other = (run.confirmed, best.confirmed) if best.confirmed else (run.score, best.score)
+    if run is best or mine is None or other is None:
+        return None
+    return mine.ci95[1] < other.ci95[0] or other.ci95[1] < mine.ci95[0]
+
+
+def winner(runs: Iterable[Run]) -> Run | None:
+    """The first of ranked runs that has both a checkpoint and a score."""
+    return next((run for run in runs if run.has_checkpoint and run.score and not run.problem), None)
+
+
+def _key(run: Run) -> tuple[bool | float | str, ...]:
+    horizon = -inf if run.longer_horizon_return is None else run.longer_horizon_return
+    steps = inf if run.env_steps is None else run.env_steps
+    return (run.status == BROKEN, *_order(run.confirmed), *_order(run.score), -horizon, steps, run.name)
+
+
+def _order(score: Score | None) -> tuple[float, float]:
+    return (-score.mean_return, -score.min_return) if score else (inf, inf)
+
+
+def as_plain_data(run: Run, best: Run) -> dict[str, Any]:
+    """The row of a run in `cartpole best --json`, which documents the keys."""
+    unscored = {"set": None, "episodes": None, "mean_return": None, "min_return": None, "ci95": None}
+    return {
+        "run": run.name,
+        "run_dir": str(run.directory.path),
+        "best_checkpoint": str(run.directory.best) if run.has_checkpoint else None,
+        "recipe": run.recipe,
+        "algorithm": run.algorithm,
+        "environment": run.environment,
+        **(run.score.as_plain_data() if run.score else unscored),
+        "longer_horizon_return": run.longer_horizon_return,
+        "confirmed": run.confirmed and run.confirmed.as_plain_data(),
+        "distinguishable": distinguishable(run, best),
+        "env_steps": run.env_steps,
+        "seconds": run.seconds,
+        "status": run.status,
+        "problem": run.problem,
+    }

@@ -1,0 +1,108 @@
+"""What a user names to be scored or exported: a checkpoint, a run, or an ONNX file."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cartpole_cli.environments import registration
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.policy.onnx_policy import OnnxPolicy
+from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
+from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
+from cartpole_cli.runs.checkpoint import build_saved_policy, load_checkpoint
+from cartpole_cli.runs.directory import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPolicy:
+    """A checkpoint's policy (S = 1), the recipe it was trained by, and what was known when it was written."""
+
+    path: Path
+    policy: PolicyNetwork
+    recipe: Recipe
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A policy that can be scored, and the task it is for."""
+
+    name: str
+    policy: PolicyNetwork | OnnxPolicy
+    environment: NativeEnvironment | GymnasiumEnvironment
+
+
+def find_checkpoint(target: str, runs_dir: Path) -> Path:
+    """The file a user means: a file, a run's folder, or a run's name in the runs folder.
+
+    Raises:
+        CartpoleError: there is none.
+    """
+    path = Path(target)
+    try:
+        for folder in (path, runs_dir / target):
+            if folder.is_file():
+                return folder
+            if folder.is_dir():
+                best = RunDirectory(folder).best
+                if best.is_file():
+                    return best
+                raise CartpoleError(f"{folder}: has no best.pth; right would be a run that has been evaluated")
+        names = [entry.name for entry in runs_dir.iterdir()] if runs_dir.is_dir() else []
+    except OSError as error:
+        raise CartpoleError(f"{target}: cannot be read ({error.strerror})") from error
+    raise CartpoleError(f"{target}: no such file, and no run in {runs_dir}{did_you_mean(target, names)}")
+
+
+def load_saved_policy(path: Path, device: torch.device) -> SavedPolicy:
+    """Read a checkpoint of a policy.
+
+    Raises:
+        CartpoleError: it is none, or damaged.
+    """
+    content = load_checkpoint(path, "policy")
+    policy = build_saved_policy(content, path, device)
+    try:
+        recipe = _recipe(content["recipe"], str(path))
+        metadata = dict(content["metadata"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CartpoleError(f"{path}: no recipe or metadata inside") from error
+    return SavedPolicy(path, policy, recipe, metadata)
+
+
+def load_target(target: str, runs_dir: Path, device: torch.device) -> Target:
+    """A policy to score; an ONNX file may be anybody's.
+
+    Raises:
+        CartpoleError: nothing there that can be scored.
+    """
+    path = find_checkpoint(target, runs_dir)
+    if path.suffix != ".onnx":
+        saved = load_saved_policy(path, device)
+        return Target(target, saved.policy, saved.recipe.environment)
+    try:
+        policy = OnnxPolicy(path.read_bytes(), str(path))
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+    if "recipe" in policy.metadata:
+        return Target(target, policy, _recipe(policy.metadata["recipe"], str(path)).environment)
+    return Target(target, policy, task_named("CartPole-v1" if policy.num_values == 2 else "ContinuousCartPole-v1"))
+
+
+def task_named(environment_id: str) -> NativeEnvironment | GymnasiumEnvironment:
+    """The environment of an id: ours, or Gymnasium's."""
+    match environment_id:
+        case "CartPole-v1":
+            return NativeEnvironment(id="CartPole-v1")
+        case "ContinuousCartPole-v1" | registration.CONTINUOUS_CART_POLE:
+            return NativeEnvironment(id="ContinuousCartPole-v1")
+        case _:
+            return GymnasiumEnvironment(backend="gymnasium", id=environment_id)
+
+
+def _recipe(text: str, source: str) -> Recipe:
+    return resolve_recipe(tomllib.loads(text), [], source=source)

@@ -1,0 +1,91 @@
+"""A film of one episode, in Gymnasium's own rendering ([video] extra: pygame and PyAV)."""
+
+import importlib.util
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cartpole_cli.environments.build import is_cart_pole
+from cartpole_cli.environments.registration import CONTINUOUS_CART_POLE
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment
+from cartpole_cli.training.evaluation import GreedyPolicy
+
+FORMATS = {".mp4": ("libx264", "yuv420p"), ".gif": ("gif", "rgb8")}
+FRAMES_PER_SECOND = 50
+
+
+def check_can_film(path: Path) -> None:
+    """Raises CartpoleError if a film could not be written to a file of that name."""
+    if path.suffix not in FORMATS:
+        raise CartpoleError(f"{path}: not a film's name; allowed: .mp4 or .gif")
+    missing = [name for name in ("av", "pygame") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CartpoleError(f"{path}: filming needs {' and '.join(missing)}; pip install 'cartpole-cli[video]'")
+
+
+def film(policy: GreedyPolicy, task: NativeEnvironment | GymnasiumEnvironment, path: Path, *, seed: int) -> None:
+    """Film the greedy policy's episode that starts from Gymnasium's `seed`.
+
+    Raises:
+        CartpoleError: a package is missing, the environment cannot be rendered, or the file cannot be written.
+    """
+    check_can_film(path)
+    import av  # noqa: PLC0415 (an extra)
+
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures for a file need no screen
+    codec, pixel_format = FORMATS[path.suffix]
+    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(temporary), "w") as container:
+            pictures = _frames(policy, task, seed)
+            first = next(pictures)
+            stream: Any = container.add_stream(codec, rate=FRAMES_PER_SECOND)
+            stream.pix_fmt, (stream.height, stream.width) = pixel_format, first.shape[:2]
+            for picture in itertools.chain([first], pictures):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        temporary.replace(path)
+    except (OSError, av.FFmpegError) as error:
+        raise CartpoleError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@torch.inference_mode()
+def _frames(
+    policy: GreedyPolicy, task: NativeEnvironment | GymnasiumEnvironment, seed: int
+) -> Iterator[NDArray[np.uint8]]:
+    with closing(_make(task)) as environment:
+        observation, _ = environment.reset(seed=seed % 2**31)
+        ended = False
+        while not ended:
+            yield _picture(environment)
+            row = torch.as_tensor(np.asarray(observation, dtype=np.float32), device="cpu").view(1, 1, -1)
+            action = policy.greedy_action(row)[0, 0].cpu().numpy()
+            observation, _, terminated, truncated, _ = environment.step(action)
+            ended = terminated or truncated
+        yield _picture(environment)
+
+
+def _make(task: NativeEnvironment | GymnasiumEnvironment) -> "gymnasium.Env[Any, Any]":
+    continuous = is_cart_pole(task) and task.id.endswith("ContinuousCartPole-v1")
+    name = CONTINUOUS_CART_POLE if continuous else task.id
+    try:
+        return gymnasium.make(name, render_mode="rgb_array", max_episode_steps=task.max_episode_steps)
+    except Exception as error:  # making it runs other people's code, which raises anything
+        raise CartpoleError(f"{task.id}: cannot be filmed: {' '.join(str(error).split())}") from error
+
+
+def _picture(environment: "gymnasium.Env[Any, Any]") -> NDArray[np.uint8]:
+    return np.asarray(environment.render(), dtype=np.uint8)
