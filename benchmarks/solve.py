@@ -29,10 +29,11 @@ RECIPES = ("reinforce", "reinforce-continuous", "ppo", "ppo-continuous")
 
 def train(recipe_name: str, seed: int, overrides: list[str], runs_dir: Path) -> Summary:
     """One run from start to summary."""
-    recipe = load_recipe(find_recipe(recipe_name), [f"trainer.seed={seed}", "trainer.device=cpu", *overrides])
+    path = find_recipe(recipe_name)
+    recipe = load_recipe(path, [f"trainer.seed={seed}", "trainer.device=cpu", *overrides])
     torch.set_num_threads(recipe.trainer.num_threads)
     with Session(
-        recipe, device=torch.device("cpu"), recipe_name=recipe_name, runs_dir=runs_dir, name=None, tell=print
+        recipe, device=torch.device("cpu"), recipe_name=path.stem, runs_dir=runs_dir, name=None, tell=print
     ) as session:
         for _ in session.reports():
             pass

@@ -57,8 +57,8 @@ def best(
     The keys of --json: run, run_dir, best_checkpoint, recipe, algorithm, environment, set (final, or selection for a
     run without a final score), episodes, mean_return, min_return, ci95, longer_horizon_return, confirmed (with
     --confirm: set, episodes, mean_return, min_return, ci95), distinguishable (false: its interval overlaps the best
-    run's), env_steps, seconds, status (finished, running, interrupted, failed or broken), problem (why it is
-    broken). What is not known is null.
+    run's), env_steps, seconds, status (finished, running, interrupted, failed or broken), problem (what is
+    wrong with it). What is not known is null.
     """
     from cartpole_cli.errors import CartpoleError
     from cartpole_cli.runs.ranking import as_plain_data, ranked, winner
@@ -127,7 +127,7 @@ def _print_table(runs: "list[Run]", rest: "list[Run]", runs_dir: Path) -> None:
 
     console = Console(highlight=False)
     columns = _columns(runs, console.encoding) if runs else []
-    lines = _notes(runs, rest) if runs else [f"no such runs in {runs_dir}"]
+    lines = _notes(runs, rest) if runs else [f"no runs to show in {runs_dir}"]
     if console.is_terminal:
         fitting = _fitting(columns, console.width)
         missing = [column.heading for column in columns if column not in fitting]

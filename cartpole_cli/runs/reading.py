@@ -121,7 +121,7 @@ class _Reader:
         if not isinstance(value, dict):
             self._note(value, name, "fields")
             return None
-        episodes = self.number(value.get("episodes"), f"{name}: episodes", 0)
+        episodes = self.number(value.get("episodes"), f"{name}: episodes", 0.0)
         mean = self.number(value.get("mean_return"), f"{name}: mean_return")
         worst = self.number(value.get("min_return"), f"{name}: min_return")
         interval = value.get("ci95")
@@ -200,12 +200,12 @@ def _effort(
     reader: _Reader, directory: RunDirectory, manifest: dict[str, Any], *, running: bool
 ) -> tuple[int | None, float | None]:
     """Steps and seconds; run.json has those of an ended run, metrics.jsonl those of one under way."""
-    steps = reader.number(manifest.get("env_steps"), "run.json: env_steps", 0)
-    seconds = reader.number(manifest.get("seconds"), "run.json: seconds", 0)
+    steps = reader.number(manifest.get("env_steps"), "run.json: env_steps", 0.0)
+    seconds = reader.number(manifest.get("seconds"), "run.json: seconds", 0.0)
     if running:
         newest, forgiving = _newest_metrics(directory.metrics), _Reader()
-        steps = forgiving.number(newest.get("env_steps"), "env_steps", 0)
-        seconds = forgiving.number(newest.get("seconds"), "seconds", 0)
+        steps = forgiving.number(newest.get("env_steps"), "env_steps", 0.0)
+        seconds = forgiving.number(newest.get("seconds"), "seconds", 0.0)
     return None if steps is None else int(steps), seconds
 
 

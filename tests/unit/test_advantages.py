@@ -187,8 +187,9 @@ def test_has_spread_says_for_each_member_whether_its_group_differs_at_all():
 
 def test_has_spread_sees_the_least_difference_and_nothing_in_equal_numbers():
     third = 1 / 3
-    value = torch.tensor([[third, third, third, 500.0, 500.0, 499.99997]])
-    assert has_spread(value, 3).tolist() == [[False] * 3 + [True] * 3]
+    # 1e-30 squared is less than the least float32: a deviation would not see it
+    value = torch.tensor([[third, third, third, 500.0, 500.0, 499.99997, 0.0, 0.0, 1e-30]])
+    assert has_spread(value, 3).tolist() == [[False] * 3 + [True] * 6]
 
 
 def test_deviation_is_over_the_rows_of_the_mask_with_bessels_correction():

@@ -176,6 +176,18 @@ def test_for_valid_rows_works_part_by_part(rows_per_part: int, monkeypatch: pyte
     assert torch.equal(result, torch.where(VALID, ROW + 0.5, 0.0))
 
 
+def test_for_valid_rows_leaves_out_parts_that_no_seed_fills(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows, "ROWS_PER_PART", 1)
+    shapes = []
+
+    def function(x: Tensor) -> Tensor:
+        shapes.append(tuple(x.shape))
+        return x
+
+    rows.for_valid_rows(function, VALID[:1].expand(2, 3, 2), ROW.float())
+    assert shapes == [(2, 1)] * 4  # of six rows
+
+
 def test_for_valid_rows_of_more_rows_than_one_part_holds():
     num_rows = 2 * rows.ROWS_PER_PART + 300
     valid = uniform((2, num_rows // 2, 2)) < torch.tensor([0.9, 0.3]).view(2, 1, 1)
