@@ -84,6 +84,8 @@ class TrainerRecipe(Section):
     cart-pole's confirming episodes last twice as long, and their returns are halved: a slow drift falls later."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between snapshots in checkpoints/; 0: none."""
+    render_every: Annotated[int, Field(ge=0)] = 0
+    """Iterations between films of a greedy episode in videos/, and on W&B if on; 0: none. Needs the [video] extra."""
     checkpoint_every: PositiveInt = 25
     """Iterations between writes of last.pth: what a crash can lose."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

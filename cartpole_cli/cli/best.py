@@ -24,7 +24,7 @@ LEGEND = {
     SELECTION: "not scored on the final set yet: the return on the episodes its checkpoint was chosen on",
 }
 GAP = 2
-DISPENSABLE = ("recipe", "environment", "time", "algorithm", "env steps", "worst")
+DISPENSABLE = ("recipe", "environment", "time", "algorithm", "env steps", "worst", "status", "95 % interval", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _print_table(runs: "list[Run]", rest: "list[Run]", runs_dir: Path) -> None:
     if console.is_terminal:
         fitting = _fitting(columns, console.width)
         missing = [column.heading for column in columns if column not in fitting]
-        lines += [f"left out, the terminal is too narrow: {', '.join(missing)}"] if missing else []
+        lines += [f"left out, the terminal is too narrow: {', '.join(filter(None, missing))}"] if missing else []
         console.print(_table(fitting))
     else:
         lines = [*_plain_table(columns), *lines]

@@ -117,8 +117,7 @@ def _film(target: str, environment_id: str | None, path: Path, seed: int, runs_d
     import torch
 
     from cartpole_cli.runs.targets import load_target, task_named
-    from cartpole_cli.runs.video import check_can_film, film
+    from cartpole_cli.runs.video import film
 
-    check_can_film(path)
     loaded = load_target(target, runs_dir, torch.device("cpu"))
     film(loaded.policy, task_named(environment_id) if environment_id else loaded.environment, path, seed=seed)

@@ -1,4 +1,4 @@
-"""`cartpole recipes`: list, show and copy recipes."""
+"""`cartpole recipes`: list, show and copy recipes; the schema of them all."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +18,16 @@ def list_recipes(context: typer.Context) -> None:
         width = max(map(len, recipes))
         for name, path in recipes.items():
             print(f"{name:{width}}  {describe(path)}")
+
+
+@recipes_app.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for an editor that completes and checks TOML."""
+    import json
+
+    from cartpole_cli.recipe import Recipe
+
+    print(json.dumps(Recipe.model_json_schema(), indent=2))
 
 
 @recipes_app.command()

@@ -72,6 +72,9 @@ class RunDirectory:
     def snapshot(self, env_steps: int) -> Path:
         return self.path / "checkpoints" / f"step_{env_steps:09d}.pth"
 
+    def video(self, env_steps: int) -> Path:
+        return self.path / "videos" / f"step_{env_steps:09d}.mp4"
+
 
 def write_file(path: Path, content: bytes) -> None:
     """Write to a temporary name beside `path` and rename: the file is whole, or as it was.

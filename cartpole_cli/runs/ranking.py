@@ -25,10 +25,12 @@ def winner(runs: Iterable[Run]) -> Run | None:
     return next((run for run in runs if run.has_checkpoint and run.score and not run.problem), None)
 
 
-def _key(run: Run) -> tuple[bool | float | str, ...]:
+def _key(run: Run) -> tuple[int | float | str, ...]:
+    if run.status == BROKEN:
+        return True, run.name
     horizon = -inf if run.longer_horizon_return is None else run.longer_horizon_return
     steps = inf if run.env_steps is None else run.env_steps
-    return (run.status == BROKEN, *_order(run.confirmed), *_order(run.score), -horizon, steps, run.name)
+    return (False, *_order(run.confirmed), *_order(run.score), -horizon, steps, run.name)
 
 
 def _order(score: Score | None) -> tuple[float, float]:

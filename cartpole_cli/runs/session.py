@@ -17,6 +17,7 @@ from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_file
 from cartpole_cli.runs.manifest import describe_circumstances
 from cartpole_cli.runs.trackers import build_trackers
+from cartpole_cli.runs.video import check_can_film, film
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.trainer import Report, SeedReport
@@ -71,6 +72,8 @@ class Session:
         self.recipe = recipe
         self.device = device
         seed = recipe.trainer.seed
+        if recipe.trainer.render_every:
+            check_can_film()
         self.trainer = build_trainer(recipe, [seed], device)
         self.directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, seed=seed, name=name)
         self.stop_requested = False
@@ -155,6 +158,14 @@ class Session:
                 record[f"{evaluation.set_name}_return"] = evaluation.mean
         for tracker in self._trackers:
             tracker.log(record)
+        if settings.render_every and report.iteration % settings.render_every == 0:
+            self._film(report.iteration, seed.env_steps)
+
+    def _film(self, iteration: int, env_steps: int) -> None:
+        path = self.directory.video(env_steps)
+        film(self.trainer.policy, self.recipe.environment, path, seed=self.recipe.trainer.seed)
+        for tracker in self._trackers:
+            tracker.log_video(path, iteration)
 
     def _save_best(self, iteration: int, seed: SeedReport) -> None:
         metadata = {

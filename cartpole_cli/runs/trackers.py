@@ -16,9 +16,10 @@ ONLINE_TIMEOUT = 5.0
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Takes a flat record of numbers per iteration."""
+    """Takes a flat record of numbers per iteration, and now and then a film."""
 
     def log(self, record: dict[str, Any]) -> None: ...
+    def log_video(self, path: Path, iteration: int) -> None: ...
     def close(self) -> None: ...
 
 
@@ -39,6 +40,9 @@ class MetricsFile:
             self._file.flush()
         except OSError as error:
             raise CartpoleError(f"{self._path}: cannot be written ({error.strerror})") from error
+
+    def log_video(self, path: Path, iteration: int) -> None:
+        """The file in the run's folder is enough."""
 
     def close(self) -> None:
         self._file.close()
@@ -100,6 +104,11 @@ class WandbTracker:
 
     def log(self, record: dict[str, Any]) -> None:
         self._guarded(lambda run: run.log(record, step=record["iteration"]))
+
+    def log_video(self, path: Path, iteration: int) -> None:
+        import wandb  # noqa: PLC0415  # loaded already
+
+        self._guarded(lambda run: run.log({"video": wandb.Video(str(path))}, step=iteration))
 
     def close(self) -> None:
         run = self._run

@@ -23,22 +23,23 @@ FORMATS = {".mp4": ("libx264", "yuv420p"), ".gif": ("gif", "rgb8")}
 FRAMES_PER_SECOND = 50
 
 
-def check_can_film(path: Path) -> None:
-    """Raises CartpoleError if a film could not be written to a file of that name."""
-    if path.suffix not in FORMATS:
-        raise CartpoleError(f"{path}: not a film's name; allowed: .mp4 or .gif")
+def check_can_film() -> None:
+    """Raises CartpoleError if a package is missing."""
     missing = [name for name in ("av", "pygame") if importlib.util.find_spec(name) is None]
     if missing:
-        raise CartpoleError(f"{path}: filming needs {' and '.join(missing)}; pip install 'cartpole-cli[video]'")
+        raise CartpoleError(f"filming needs {' and '.join(missing)}: pip install 'cartpole-cli[video]'")
 
 
 def film(policy: GreedyPolicy, task: NativeEnvironment | GymnasiumEnvironment, path: Path, *, seed: int) -> None:
     """Film the greedy policy's episode that starts from Gymnasium's `seed`.
 
     Raises:
-        CartpoleError: a package is missing, the environment cannot be rendered, or the file cannot be written.
+        CartpoleError: a package is missing, the environment cannot be rendered, or the file cannot be written or
+            has another ending than .mp4 or .gif.
     """
-    check_can_film(path)
+    check_can_film()
+    if path.suffix not in FORMATS:
+        raise CartpoleError(f"{path}: not a film's name; allowed: .mp4 or .gif")
     import av  # noqa: PLC0415 (an extra)
 
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures for a file need no screen

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,17 +14,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
-import numpy as np
 import onnx
 import pytest
-from handmade import handmade
+
+from cartpole_cli.recipe_files import shipped_recipes
 
 HERE = Path(__file__).parent
 RUNTIMES = {
     folder: package.rpartition("@")[2]
     for folder, package in json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"].items()
 }
-RECIPES = [name + kind for name in ("reinforce", "ppo", "grpo", "dpo") for kind in ("", "-continuous")]
+RECIPES = [name for name in shipped_recipes() if not name.startswith("ladder/")]
 
 # Calls a function of page/harness.js.
 Page = Callable[..., Any]
@@ -118,21 +120,14 @@ def publish(site: tuple[Path, str]) -> Callable[..., str]:
     return save
 
 
-def export(recipe: str, path: Path) -> None:
-    """Write a recipe's policy, and beside it its golden pairs. A stand-in until `cartpole export` exists."""
-    import onnxruntime
-
-    output = "force" if recipe.endswith("-continuous") else "logits"
-    onnx.save_model(handmade(output), path)
-    observations = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
-    outputs = onnxruntime.InferenceSession(path).run([output], {"observation": observations})[0]
-    golden = {"observation": observations.tolist(), output: outputs.tolist()}
-    path.with_suffix(".onnx.json").write_text(json.dumps(golden), encoding="utf-8")
-
-
 @pytest.fixture(scope="session", params=RECIPES)
-def exported(request: pytest.FixtureRequest, site: tuple[Path, str]) -> Path:
-    """A shipped recipe's ONNX file, in the folder that the page sees as /models."""
+def exported(request: pytest.FixtureRequest, site: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shipped recipe's ONNX file, trained and exported by the commands, where the page sees it as /models."""
     path = site[0] / "models" / f"{request.param}.onnx"
-    export(request.param, path)
+    runs = str(tmp_path_factory.mktemp("runs"))
+    for arguments in (
+        ["train", "--recipe", request.param, "--runs-dir", runs, "--name", "run", "--quiet"],
+        ["export", "run", "--runs-dir", runs, "--output", str(path), "--quiet"],
+    ):
+        subprocess.run([sys.executable, "-m", "cartpole_cli", *arguments], check=True)
     return path
