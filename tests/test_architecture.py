@@ -16,6 +16,7 @@ LAYERS = [
     ["experience"],
     ["algorithms"],
     ["training"],
+    ["onnx_export"],
     ["runs"],
     ["cli"],
     ["__main__"],
@@ -38,7 +39,9 @@ WITHOUT_TORCH = [
 ]
 USER_INTERFACE = {"typer", "rich", "wandb"}
 RECIPES = {"recipe", "algorithm_recipes"}
-MAY_SEE_RECIPES = {"recipe.py", "recipe_files.py", "runs/session.py", "runs/trackers.py", "cli/train.py"}
+MAY_SEE_RECIPES = {"recipe.py", "recipe_files.py", "cli/train.py", "cli/recipes.py"} | {
+    f"runs/{name}.py" for name in ("session", "trackers", "targets", "video")
+}
 
 
 def name_of(path: Path) -> str:

@@ -1,0 +1,431 @@
+"""`cartpole best`, as a user types it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cartpole_cli.cli.app import main
+from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
+
+COMMAND = [sys.executable, "-m", "cartpole_cli", "best"]
+HEAVY = ("torch", "gymnasium", "wandb", "numpy", "onnx", "onnxruntime")
+TINY = (
+    "trainer.num_steps=384",
+    "trainer.evaluate_every=2",
+    "trainer.evaluation_episodes=3",
+    "environment.num_envs=4",
+    "algorithm.steps_per_iteration=32",
+    "algorithm.num_epochs=2",
+    "algorithm.minibatch_size=64",
+    "policy.hidden_sizes=[16]",
+)
+KEYS = [
+    "run",
+    "run_dir",
+    "best_checkpoint",
+    "recipe",
+    "algorithm",
+    "environment",
+    "set",
+    "episodes",
+    "mean_return",
+    "min_return",
+    "ci95",
+    "longer_horizon_return",
+    "confirmed",
+    "distinguishable",
+    "env_steps",
+    "seconds",
+    "status",
+    "problem",
+]
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _somewhere_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "PYTHONIOENCODING"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two short runs, "luckier" and "better": the first falls at once, whatever its evaluation.json is made to say."""
+    runs_dir = tmp_path_factory.mktemp("trained")
+    for name, seed in (("luckier", 3), ("better", 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            options = ["--runs-dir", str(runs_dir), "--name", name, "--seed", str(seed), "--quiet"]
+            patch.setattr(sys, "argv", ["cartpole", "train", "--recipe", "ppo", *options, *TINY])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert not ended.value.code
+    path = runs_dir / "luckier" / "evaluation.json"
+    lucky = {"mean_return": 400.0, "min_return": 350.0, "ci95": [390.0, 410.0]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | lucky))
+    return runs_dir
+
+
+def best(*arguments: str, **environment: str) -> Ended:
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+        env=os.environ | {"PYTHONUTF8": "1"} | environment,
+    )
+    assert "Traceback" not in done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def make_run(name: str, mean: float, spread: float = 5.0, **changes: object) -> Path:
+    """A run in ./runs that trained nothing."""
+    folder = Path("runs") / name
+    folder.mkdir(parents=True)
+    algorithm, environment = changes.get("algorithm", "ppo"), changes.get("environment", "CartPole-v1")
+    score = {"episodes": 100, "mean_return": mean, "min_return": mean - 50, "ci95": [mean - spread, mean + spread]}
+    manifest = {"status": "finished", "seconds": 75.0, "env_steps": 12345, "command": []}
+    (folder / "recipe.toml").write_text(f'[algorithm]\nname = "{algorithm}"\n[environment]\nid = "{environment}"\n')
+    (folder / "run.json").write_text(json.dumps(manifest | {k: v for k, v in changes.items() if k in manifest}))
+    (folder / "best.json").write_text(json.dumps({"evaluation": score, "confirmation": None}))
+    (folder / "evaluation.json").write_text(json.dumps(score))
+    (folder / "best.pth").write_bytes(b"weights")
+    return folder
+
+
+def rows(out: str) -> list[list[str]]:
+    """The cells of a plain table, without its head and notes."""
+    lines = [re.split(r"  +", line) for line in out.splitlines()]
+    return [cells for cells in lines[1:] if len(cells) > 5]
+
+
+# The table
+
+
+def test_the_best_run_comes_first_with_what_it_took():
+    make_run("20310203-040506-my-ppo-s1", 300.0)
+    make_run("20310203-040507-my-ppo-s2", 450.25)
+    ended = best()
+    assert (ended.code, ended.err) == (0, "")
+    first, second = rows(ended.out)
+    figures = ["450.2", "445.2 to 455.2", "400.2", "12,345", "1 min", "finished"]
+    assert first == ["20310203-040507-my-ppo-s2", "my-ppo", "ppo", "CartPole-v1", *figures]
+    assert second[0] == "20310203-040506-my-ppo-s1"
+    assert "\x1b" not in ended.out
+
+
+def test_runs_that_cannot_be_told_from_the_best_are_marked_and_the_mark_is_explained():
+    make_run("first", 400.0)
+    make_run("near", 395.0)
+    make_run("far", 300.0)
+    ended = best()
+    assert [(cells[0], "~" in cells) for cells in rows(ended.out)] == [("first", False), ("near", True), ("far", False)]
+    assert [line for line in ended.out.splitlines() if line.startswith("~ not distinguishable")]
+
+
+def test_without_such_runs_nothing_is_explained():
+    make_run("first", 400.0)
+    make_run("far", 300.0)
+    assert len(best().out.splitlines()) == 3
+
+
+def test_a_run_scored_only_by_its_selection_is_marked():
+    (make_run("unfinished", 400.0, status="interrupted") / "evaluation.json").unlink()
+    out = best().out
+    (cells,) = rows(out)
+    assert "*" in cells
+    assert out.splitlines()[-1].startswith("* ")
+
+
+def test_broken_runs_are_listed_last_with_the_reason():
+    make_run("fine", 100.0)
+    (make_run("torn", 500.0) / "evaluation.json").write_text('{"mean_ret')
+    (make_run("half", 500.0) / "run.json").unlink()
+    (Path("runs") / "notes.txt").write_text("not a run")
+    ended = best()
+    assert ended.code == 0
+    assert [(cells[0], cells[-1]) for cells in rows(ended.out)] == [
+        ("fine", "finished"),
+        ("half", "broken"),
+        ("torn", "broken"),
+    ]
+    assert "torn: evaluation.json: not valid JSON" in ended.out
+    assert "half: run.json: missing" in ended.out
+
+
+def test_runs_beyond_the_limit_are_counted():
+    for index in range(23):
+        make_run(f"run{index:02}", 100.0 + 20 * index)
+    (make_run("torn", 500.0) / "run.json").write_text("")
+    ended = best()
+    assert [cells[0] for cells in rows(ended.out)] == [f"run{index:02}" for index in range(22, 2, -1)]
+    assert "4 more, 1 of them broken: --limit" in ended.out
+    assert len(rows(best("--limit", "2").out)) == 2
+    assert len(rows(best("--limit", "99").out)) == 24
+
+
+def test_algorithm_and_environment_choose():
+    make_run("a", 100.0, algorithm="grpo")
+    make_run("b", 200.0, algorithm="ppo")
+    make_run("c", 300.0, algorithm="ppo", environment="ContinuousCartPole-v1")
+    assert [cells[0] for cells in rows(best().out)] == ["c", "b", "a"]
+    assert [cells[0] for cells in rows(best("--algorithm", "ppo").out)] == ["c", "b"]
+    assert [cells[0] for cells in rows(best("--environment", "CartPole-v1").out)] == ["b", "a"]
+    assert best("--algorithm", "grpo", "--path").out == "runs/a/best.pth\n"
+    assert "--environment chooses one" in best().out
+    assert "--environment chooses one" not in best("--algorithm", "grpo").out
+
+
+def test_what_is_compared_is_the_best_of_the_chosen_runs():
+    make_run("other", 450.0, algorithm="grpo")
+    make_run("first", 400.0)
+    make_run("near", 395.0)
+    runs = json.loads(best("--algorithm", "ppo", "--json").out)
+    assert [(run["run"], run["distinguishable"]) for run in runs] == [("first", None), ("near", False)]
+
+
+def test_names_cannot_write_to_the_terminal():
+    make_run("e\x1b[31mvil\nname", 100.0, algorithm="\\u001b[2J", status="\x07")
+    out = best().out
+    assert len(out.splitlines()) == 2
+    assert all(character.isprintable() or character == "\n" for character in out)
+    assert "e\\x1b[31mvil\\nname" in out
+
+
+def test_brackets_in_names_are_no_markup():
+    make_run("[bold]x", 100.0)
+    make_run("[oops]", 50.0)
+    assert [cells[0] for cells in rows(best().out)] == ["[bold]x", "[oops]"]
+
+
+def test_an_ascii_world_is_told_in_ascii():
+    make_run("über", 100.0)
+    ended = best(PYTHONIOENCODING="ascii")
+    assert ended.code == 0
+    assert ended.out.isascii()
+    assert "\\xfcber" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("columns", "missing"), [(140, []), (80, ["recipe", "time"]), (40, ["env steps", "status"]), (8, ["95 % interval"])]
+)
+def test_a_terminal_gets_what_fits(columns, missing):
+    make_run("20310203-040506-ppo-s1", 100.0)
+    ended = best(FORCE_COLOR="1", COLUMNS=str(columns))
+    assert ended.code == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", ended.out)
+    assert text != ended.out
+    table, _, note = text.partition("left out")
+    assert max(len(line) for line in table.splitlines()) <= columns
+    assert bool(note) is bool(missing)
+    assert [heading for heading in missing if heading not in note] == []
+    assert columns < 40 or "100.0" in table
+
+
+def test_a_folder_without_runs_is_no_mistake():
+    Path("runs").mkdir()
+    ended = best()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "no runs to show in runs\n"
+    assert json.loads(best("--json").out) == []
+
+
+# JSON and path
+
+
+def test_json_has_the_same_keys_for_every_run_and_they_are_documented():
+    make_run("fine", 400.0)
+    (make_run("torn", 400.0) / "run.json").write_text("{")
+    ended = best("--json")
+    runs = json.loads(ended.out)
+    assert [list(run) for run in runs] == [KEYS, KEYS]
+    text = " ".join(best("--help").out.split())
+    assert [key for key in KEYS if key not in text] == []
+    fine, torn = runs
+    assert fine["ci95"] == [395.0, 405.0]
+    assert (fine["set"], fine["mean_return"], fine["min_return"]) == ("final", 400.0, 350.0)
+    assert (fine["env_steps"], fine["seconds"]) == (12345, 75.0)
+    assert Path(fine["best_checkpoint"]) == Path(fine["run_dir"]) / "best.pth"
+    assert (torn["status"], torn["mean_return"], torn["problem"]) == ("broken", None, "run.json: not valid JSON")
+
+
+def test_path_is_all_that_is_printed():
+    make_run("second", 300.0)
+    make_run("best run", 400.0)
+    assert best("--path") == Ended(0, "runs/best run/best.pth\n", "")
+    assert best("runs", "--path").out == "runs/best run/best.pth\n"
+
+
+def test_a_path_that_is_no_text_is_printed_as_it_is():
+    name = os.fsdecode(b"\xff\xfe")
+    try:
+        make_run(name, 100.0)
+    except OSError:
+        pytest.skip("this file system takes text only")
+    done = subprocess.run([*COMMAND, "--path"], capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"runs/\xff\xfe/best.pth\n"
+    assert best().code == 0
+    assert json.loads(best("--json").out)[0]["run"] == name
+
+
+def test_without_a_best_checkpoint_there_is_a_line_and_exit_code_1():
+    (make_run("torn", 400.0) / "run.json").write_text("{")
+    (make_run("lost", 400.0) / "best.pth").unlink()
+    ended = best("--path")
+    assert (ended.code, ended.out) == (1, "")
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["none"], ["file"], ["--limit", "0"], ["--confirm", "0"], ["--path", "--json"]])
+def test_a_mistake_has_exit_code_2(arguments):
+    Path("file").write_text("")
+    make_run("run", 100.0)
+    ended = best(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.strip()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--path"]])
+def test_a_missing_runs_folder_is_one_line(arguments):
+    ended = best("none", *arguments)
+    assert ended.code == 2
+    assert ended.err == "error: none: not a folder of runs (No such file or directory)\n"
+
+
+# Speed and manners
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--path"], ["--help"]])
+def test_nothing_heavy_is_imported(arguments):
+    make_run("run", 100.0)
+    script = f"""
+import sys
+sys.argv = ["cartpole", "best", *{arguments}]
+from cartpole_cli.cli.app import main
+try:
+    main()
+finally:
+    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stdout
+    assert done.stderr == "[]\n"
+
+
+def test_a_thousand_runs_are_listed_within_a_second(trained):
+    """Whole runs, no two recipes alike; the best of three, because other processes are not the command's fault."""
+    recipe = (trained / "better" / "recipe.toml").read_text()
+    for index in range(1000):
+        folder = Path("runs") / f"20310203-{index:06}-ppo-s{index}"
+        folder.mkdir(parents=True)
+        for name in ("run.json", "best.json", "evaluation.json", "best.pth", "last.pth", "metrics.jsonl"):
+            (folder / name).symlink_to(trained / "better" / name)
+        changed = recipe.replace("gamma = 0.99", f"gamma = 0.99{index:03}").replace("seed = 0", f"seed = {index}")
+        (folder / "recipe.toml").write_text(changed)
+    seconds = []
+    for arguments in ([], ["--json"], ["--limit", "1000"]):
+        started = time.perf_counter()
+        ended = best(*arguments)
+        seconds.append(time.perf_counter() - started)
+        assert ended.out.count("20310203-") >= 20
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--path"]])
+def test_a_closed_pipe_is_silent(arguments):
+    make_run("run", 100.0)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writing)
+    assert done.stderr == b""
+
+
+# Testing again
+
+
+def test_testing_again_unmasks_a_lucky_run(trained):
+    assert best(str(trained), "--path").out == f"{trained}/luckier/best.pth\n"
+    assert best(str(trained), "--path", "--confirm", "20").out == f"{trained}/better/best.pth\n"
+
+
+def test_both_figures_are_shown(trained):
+    ended = best(str(trained), "--confirm", "20")
+    better, luckier = rows(ended.out)
+    assert (better[0], luckier[0]) == ("better", "luckier")
+    again, told = (json.loads(best(str(trained), *more, "--json").out) for more in (["--confirm", "20"], []))
+    assert [run["run"] for run in again] == ["better", "luckier"]
+    assert [run["run"] for run in told] == ["luckier", "better"]
+    for cells, run in zip((better, luckier), again, strict=True):
+        confirmed = run["confirmed"]
+        assert (confirmed["set"], confirmed["episodes"]) == ("confirm", 20)
+        assert confirmed["ci95"][0] <= confirmed["mean_return"] <= confirmed["ci95"][1]
+        assert cells[4] == f"{run['mean_return']:.1f}"
+        assert cells[7] == f"{confirmed['mean_return']:.1f}"
+        assert cells[9] == f"{confirmed['min_return']:.1f}"
+    assert again[1]["mean_return"] == 400.0
+    assert again[1]["distinguishable"] is True
+    assert told[0]["confirmed"] is None
+
+
+def test_the_same_policy_gets_the_same_figure_and_the_same_start_states(trained):
+    for name in ("one", "other"):
+        shutil.copytree(trained / "better", Path("runs") / name)
+    recipe = Path("runs/other/recipe.toml")
+    recipe.write_text(recipe.read_text().replace("seed = 0", "seed = 77"))
+    one, other = json.loads(best("--confirm", "10", "--json").out)
+    assert one["confirmed"] == other["confirmed"]
+    assert other["distinguishable"] is False
+    assert one["confirmed"]["mean_return"] != one["mean_return"]
+
+
+def test_only_the_shown_runs_are_tested_again(trained):
+    runs = json.loads(best(str(trained), "--confirm", "5", "--limit", "1", "--json").out)
+    assert [(run["run"], run["confirmed"]["episodes"]) for run in runs] == [("luckier", 5)]
+
+
+def test_runs_that_cannot_be_tested_again_come_after_those_that_were(trained):
+    shutil.copytree(trained / "better", Path("runs") / "fine")
+    damaged = Path(shutil.copytree(trained / "luckier", Path("runs") / "damaged"))
+    (damaged / "best.pth").write_bytes(b"weights")
+    unfit = Path(shutil.copytree(trained / "luckier", Path("runs") / "unfit"))
+    text = (unfit / "recipe.toml").read_text()
+    elsewhere = text.replace('backend = "native"\nid = "CartPole-v1"', 'backend = "gymnasium"\nid = "Acrobot-v1"')
+    assert elsewhere != text
+    (unfit / "recipe.toml").write_text(elsewhere)
+    (Path(shutil.copytree(trained / "luckier", Path("runs") / "lost")) / "best.pth").unlink()
+    ended = best("--confirm", "5")
+    assert ended.code == 0
+    assert {cells[0] for cells in rows(ended.out)} == {"fine", "damaged", "unfit", "lost"}
+    assert rows(ended.out)[0][0] == "fine"
+    assert "damaged: " in ended.out
+    assert "unfit: " in ended.out
+    assert best("--confirm", "5", "--path").out == "runs/fine/best.pth\n"
+
+
+def test_a_policy_of_numbers_that_are_none_falls_and_is_no_crash(trained):
+    import torch
+
+    folder = Path(shutil.copytree(trained / "better", Path("runs") / "nan"))
+    policy = load_policy(folder / "best.pth", torch.device("cpu"))
+    assert policy is not None
+    content = torch.load(folder / "best.pth", weights_only=True)
+    content["policy"] = {key: torch.full_like(value, torch.nan) for key, value in content["policy"].items()}
+    save_checkpoint(folder / "best.pth", content)
+    assert best("--confirm", "3").code == 0
