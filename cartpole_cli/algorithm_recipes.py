@@ -75,7 +75,8 @@ class GRPORecipe(Section):
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
     branch_from: Literal["start", "episode"] = "start"
-    """Where groups begin: at an episode's start, or at a random step of an episode played before."""
+    """Where groups begin: at an episode's start, or at a random step of an episode played before (training returns
+    then count from there)."""
     credit: Literal["outcome", "to_go"] = "outcome"
     """A step's return: its whole episode's, or what is still to come."""
     advantage_scale: Literal["none", "group", "batch"] = "batch"

@@ -3,14 +3,14 @@
     h    = sum_t log pi/pi_ref (a_t|s_t) of the chosen episode - the same of the rejected one
     L    = mean over pairs of -log sigmoid(beta h)                                          eq. 7
 
-Both begin in the same state of the same deterministic world: then the paper's partition function cancels (which
-needs nothing else to differ than the actions), and so do the transition probabilities (Rafailov et al. 2024, "From r
-to Q*", arXiv 2404.12358, eq. 10). Where we differ: preferences come from a synthetic rater who sees the returns; the
-policy that collects is the policy that learns, iteration after iteration; ties are dropped; and only equal windows of
-the two are compared (`window`), since whole episodes differ in length by as much as 25 times.
+Both episodes begin in the same state, so that the partition function, which depends on it alone, cancels in h; the
+transition probabilities cancel in pi/pi_ref; and the world is deterministic, which the derivation for sequences of
+actions needs (Rafailov et al. 2024, "From r to Q*", arXiv 2404.12358). Where we differ: preferences come from a
+synthetic rater who sees the returns; what collects is the policy that learns, iteration after iteration; ties are
+dropped; and only equal windows of the two are compared (`window`), as whole episodes differ in length up to 25 times.
 
 Losses: `sigmoid`, with label_smoothing cDPO's; `robust`, `ipo` (with means per step instead of sums) and `hinge`.
-`sft_weight` adds the chosen window's negative log-likelihood per step (Pang et al. 2024, arXiv 2404.19733, eq. 2).
+`sft_weight` adds the chosen window's negative log-likelihood per step (Pang et al. 2024, arXiv 2404.19733).
 """
 
 from collections.abc import Iterator, Mapping

@@ -88,7 +88,7 @@ def log_sigmoid(x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 def dpo_sigmoid(margin: Float[Tensor, "S P"], beta: float, label_smoothing: float = 0.0) -> Float[Tensor, "S P"]:
     """-(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h), h = `margin`, the chosen's log-ratio minus the rejected's.
 
-    Rafailov et al. 2023, eq. 7, where the label smoothing e is 0; Mitchell 2023 (cDPO), eq. 3, for e > 0.
+    Rafailov et al. 2023, eq. 7, where the label smoothing e is 0; Mitchell 2023 (cDPO) for e > 0.
     """
     right, wrong = log_sigmoid(beta * margin), log_sigmoid(-beta * margin)
     return -(1 - label_smoothing) * right - label_smoothing * wrong
@@ -96,7 +96,7 @@ def dpo_sigmoid(margin: Float[Tensor, "S P"], beta: float, label_smoothing: floa
 
 def dpo_robust(margin: Float[Tensor, "S P"], beta: float, label_smoothing: float) -> Float[Tensor, "S P"]:
     """(-(1 - e) log sigmoid(beta h) + e log sigmoid(-beta h)) / (1 - 2e): where a share e of the labels is wrong, its
-    expectation is the loss of the right ones (Ray Chowdhury et al. 2024, eq. 12)."""
+    expectation is the loss of the right ones (Ray Chowdhury et al. 2024, "Provably robust DPO")."""
     right, wrong = log_sigmoid(beta * margin), log_sigmoid(-beta * margin)
     return (-(1 - label_smoothing) * right + label_smoothing * wrong) / (1 - 2 * label_smoothing)
 
