@@ -22,10 +22,15 @@ FINAL_EPISODES = 100
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The returns of one policy's episodes on one named set of start states."""
+    """The returns of one policy's episodes on one named set of start states.
+
+    Where episodes were played beyond their time limit, `returns` are scaled back to it, and `within_limit` has what
+    they had returned by then.
+    """
 
     set_name: str
     returns: tuple[float, ...]
+    within_limit: tuple[float, ...] | None = None
 
     @cached_property
     def mean(self) -> float:
@@ -98,11 +103,15 @@ class Evaluator:
         started = time.perf_counter()
         environment = self._judge(self._streams.named(stream), num_episodes, horizon)
         try:
-            returns = play(policy, environment) / horizon
+            returns = play(policy, environment)
         finally:
             environment.close()
             self.seconds += time.perf_counter() - started
-        return [Evaluation(set_name, tuple(row)) for row in returns.tolist()]
+        if horizon == 1:
+            return [Evaluation(set_name, tuple(row)) for row in returns.tolist()]
+        within = returns.clamp(max=environment.max_episode_steps / horizon)
+        rows = zip((returns / horizon).tolist(), within.tolist(), strict=True)
+        return [Evaluation(set_name, tuple(row), tuple(by_then)) for row, by_then in rows]
 
 
 @runtime_checkable

@@ -82,7 +82,7 @@ class Trainer:
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
         self.solved = [False] * num_seeds
         self.failed = [False] * num_seeds
-        self.best_return = [float("-inf")] * num_seeds
+        self.best_score = [(float("-inf"), float("-inf"))] * num_seeds
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
         self.reference = deepcopy(policy).requires_grad_(False) if algorithm.reference_every > 1 else policy
 
@@ -180,12 +180,14 @@ class Trainer:
         return target is not None and evaluation.mean >= target
 
     def _is_best(self, index: int, evaluation: Evaluation, confirmation: Evaluation | None) -> bool:
-        """Whether this is the best score so far; of equals the later one, which has learned longer."""
-        returns = evaluation.returns + (confirmation.returns if confirmation else ())
-        score = sum(returns) / len(returns)
-        if score < self.best_return[index]:
+        """Whether this is the best score so far; of equals the one confirmed for longer, then the later one."""
+        returns, confirmed = evaluation.returns, float("-inf")
+        if confirmation is not None:
+            returns, confirmed = returns + (confirmation.within_limit or confirmation.returns), confirmation.mean
+        score = (sum(returns) / len(returns), confirmed)
+        if score < self.best_score[index]:
             return False
-        self.best_return[index] = score
+        self.best_score[index] = score
         return True
 
     def state_dict(self) -> dict[str, Any]:
@@ -200,7 +202,7 @@ class Trainer:
             "finished": self.finished,
             "solved": self.solved,
             "failed": self.failed,
-            "best_return": self.best_return,
+            "best_score": self.best_score,
             "episode_return": self.episodes.running,
         }
 
@@ -216,7 +218,7 @@ class Trainer:
         self.env_steps = state["env_steps"].clone().to(device)
         self.finished = state["finished"].clone().to(device)
         self.solved, self.failed = list(state["solved"]), list(state["failed"])
-        self.best_return = list(state["best_return"])
+        self.best_score = [tuple(score) for score in state["best_score"]]
         self.episodes.running = state["episode_return"].to(device) * same_episodes
 
 

@@ -1,6 +1,7 @@
 """Scores, the named sets they come from, and what the trainer does with them."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -324,14 +325,29 @@ def test_the_best_score_is_kept_and_of_equals_the_later() -> None:
     fake = Fake([5], [7], [6], [7], [6.9])
     trainer = _faked(fake, num_steps=160)
     assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, False, True, False]
-    assert trainer.best_return == [7.0]
+    assert trainer.best_score == [(7.0, -math.inf)]
 
 
 def test_a_lucky_selection_that_is_not_confirmed_counts_with_its_confirmation() -> None:
     fake = Fake([38], [34], [33], confirmations={1: [28]})
     trainer = _faked(fake, num_steps=96, stop_at_return=35.0)
     assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, False]
-    assert trainer.best_return == [34.0]
+    assert trainer.best_score == [(34.0, -math.inf)]
+
+
+def test_a_confirmation_counts_as_far_as_the_time_limit_and_beyond_it_between_equals() -> None:
+    """Held out 40 of 40 each time; confirmed within the limit 30, 40, 40, and played on beyond it 38, 24, 25."""
+    confirmations = {
+        1: Evaluation("confirmation", (38.0,) * 4, (30.0,) * 4),
+        2: Evaluation("confirmation", (24.0,) * 4, (40.0,) * 4),
+        3: Evaluation("confirmation", (25.0,) * 4, (40.0,) * 4),
+        4: Evaluation("confirmation", (24.5,) * 4, (40.0,) * 4),
+    }
+    fake = Fake([40], [40], [40], [40])
+    fake.confirmation = lambda _, iteration: [confirmations[iteration]]
+    trainer = _faked(fake, num_steps=128, stop_at_return=40.0)
+    assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, True, False]
+    assert trainer.best_score == [(40.0, 25.0)]
 
 
 @pytest.mark.parametrize(("num_steps", "num_iterations"), [(1, 1), (32, 1), (33, 2), (96, 3), (97, 4)])

@@ -1,9 +1,11 @@
 """A run on disk: its files, how it ends, and that it can be run again."""
 
+import importlib.util
 import json
 import shutil
 import statistics
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.runs import session as session_module
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.runs.session import Session
 from cartpole_cli.training.build import build_evaluator, build_trainer
@@ -321,6 +324,78 @@ def test_a_run_that_cannot_be_built_leaves_nothing(tmp_path):
     recipe["environment"] = {"backend": "gymnasium", "id": "NoSuchTask-v0"}
     with pytest.raises(CartpoleError, match="NoSuchTask-v0"):
         session_of(Recipe.model_validate(recipe), tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Films
+
+
+def film_names(session: Session) -> list[str]:
+    return sorted(path.name for path in (session.directory.path / "videos").iterdir())
+
+
+def test_films_are_made_every_so_many_iterations_and_every_tracker_is_told(tmp_path):
+    session = session_of(small(5, render_every=2), tmp_path)
+    told: list[tuple] = []
+
+    def log_video(path, iteration):
+        assert path.is_file()
+        told.append(("film", path, iteration))
+
+    log = SimpleNamespace(
+        log=lambda record: told.append(("numbers", record["iteration"])), log_video=log_video, close=lambda: None
+    )
+    session._trackers += [log, log]
+    with session:
+        for _ in session.reports():
+            pass
+        session.finish()
+    videos = session.directory.path / "videos"
+    expected: list[tuple] = []
+    for iteration in range(1, 6):
+        expected += [("numbers", iteration)] * 2
+        if iteration in {2, 4}:
+            expected += [("film", videos / f"step_{64 * iteration:09d}.mp4", iteration)] * 2
+    assert told == expected
+    assert film_names(session) == ["step_000000128.mp4", "step_000000256.mp4"]
+    assert {path.name for path in session.directory.path.iterdir()} == FILES | {"videos"}
+
+
+def test_a_films_policy_is_the_one_of_its_iteration(tmp_path, monkeypatch):
+    filmed: list[dict] = []
+
+    def record(policy, task, path, *, seed):
+        assert (task, path.suffix, seed) == (small().environment, ".mp4", 3)
+        filmed.append({key: value.clone() for key, value in policy.state_dict().items()})
+
+    monkeypatch.setattr(session_module, "film", record)
+    session, _ = train(small(2, render_every=1), tmp_path)
+    assert len(filmed) == 2
+    assert not same(filmed[0], filmed[1])
+    assert same(filmed[1], weights(session, "last"))
+
+
+def test_without_render_every_there_is_no_film(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    session, summary = train(small(), tmp_path)
+    assert summary.status == "finished"
+    assert not (session.directory.path / "videos").exists()
+
+
+def test_films_change_nothing_in_the_training(tmp_path):
+    filmed, _ = train(small(render_every=1), tmp_path, "filmed")
+    plain, _ = train(small(), tmp_path, "plain")
+    assert len(film_names(filmed)) == 4
+    assert same(weights(filmed), weights(plain))
+    assert same(weights(filmed, "last"), weights(plain, "last"))
+    assert filmed.directory.evaluation.read_bytes() == plain.directory.evaluation.read_bytes()
+
+
+def test_a_run_that_cannot_film_is_told_before_it_begins(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else find(name))
+    with pytest.raises(CartpoleError, match=r"filming needs av: .*cartpole-cli\[video\]"):
+        session_of(small(render_every=1), tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
 
 

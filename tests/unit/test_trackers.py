@@ -19,13 +19,13 @@ from cartpole_cli.runs.trackers import MetricsFile, WandbTracker
 ITERATIONS = 3
 
 
-def recipe(**logger: str) -> Recipe:
+def recipe(render_every: int = 0, **logger: str) -> Recipe:
     return Recipe.model_validate(
         {
             "algorithm": {"name": "ppo", "steps_per_iteration": 8, "num_epochs": 1, "minibatch_size": 32},
             "environment": {"backend": "native", "num_envs": 4},
             "policy": {"hidden_sizes": [8]},
-            "trainer": {"num_steps": 32 * ITERATIONS, "evaluation_episodes": 2},
+            "trainer": {"num_steps": 32 * ITERATIONS, "evaluation_episodes": 2, "render_every": render_every},
             "logger": logger,
         }
     )
@@ -85,6 +85,7 @@ class StandIn(ModuleType):
         self.logged: list[dict] = []
         self.finished = 0
         self.Settings = SimpleNamespace
+        self.Video = self._video
 
     def _may_fail(self, what: str) -> None:
         if what in self.fails:
@@ -111,6 +112,10 @@ class StandIn(ModuleType):
         self.logged.append(dict(record) | {"step": step})
         self._may_fail("log")
 
+    def _video(self, path):
+        self._may_fail("video")
+        return f"film {path}"
+
     def _finish(self):
         self.finished += 1
         self._may_fail("finish")
@@ -131,11 +136,11 @@ def stand_in(monkeypatch):
     return put
 
 
-def train(tmp_path, **logger: str) -> list[str]:
+def train(tmp_path, render_every: int = 0, **logger: str) -> list[str]:
     """Train to the end whatever W&B does; what the user was told."""
     told: list[str] = []
     session = Session(
-        recipe(type="wandb", **logger),
+        recipe(render_every, type="wandb", **logger),
         device=torch.device("cpu"),
         recipe_name="small",
         runs_dir=tmp_path,
@@ -215,6 +220,39 @@ def test_wandb_is_not_touched_in_mode_disabled(tmp_path, stand_in):
     assert wandb.inits == []
 
 
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_wandb_gets_the_films_at_the_step_of_their_iteration(tmp_path, stand_in, mode):
+    wandb = stand_in()
+    assert warnings(train(tmp_path, render_every=2, mode=mode)) == []
+    path = tmp_path / "run" / "videos" / "step_000000064.mp4"
+    assert path.is_file()
+    assert [record for record in wandb.logged if "video" in record] == [{"video": f"film {path}", "step": 2}]
+    assert [record["step"] for record in wandb.logged] == [1, 2, 2, 3]  # W&B takes no step back
+
+
+@pytest.mark.parametrize("fails", ["video", "log", "init offline"])
+def test_a_film_that_wandb_does_not_take_costs_one_warning_and_is_kept(tmp_path, stand_in, fails):
+    stand_in(fails)
+    (warning,) = warnings(train(tmp_path, render_every=1, mode="offline"))
+    assert f"{fails} is broken" in warning
+    assert len(list((tmp_path / "run" / "videos").iterdir())) == ITERATIONS
+
+
+def test_films_are_kept_without_wandb_too(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    (told,) = train(tmp_path, render_every=1, mode="offline")
+    assert "warning" in told
+    assert len(list((tmp_path / "run" / "videos").iterdir())) == ITERATIONS
+
+
+def test_metrics_have_no_line_for_a_film(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    file.log_video(tmp_path / "film.mp4", 1)
+    file.close()
+    assert path.read_text() == ""
+
+
 def test_a_closed_tracker_says_nothing_more(tmp_path, stand_in):
     wandb = stand_in("log")
     told: list[str] = []
@@ -257,7 +295,9 @@ def real(tmp_path_factory):
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     terminal, other_end = pty.openpty()
     processes = {
-        "offline": start(folders["offline"], "logger.type=wandb", "logger.mode=offline", **pipes),
+        "offline": start(
+            folders["offline"], "logger.type=wandb", "logger.mode=offline", "trainer.render_every=2", **pipes
+        ),
         # On a terminal, where W&B would ask for a key.
         "keyless": start(folders["keyless"], "logger.type=wandb", stdin=other_end, stdout=other_end, stderr=other_end),
         "unreachable": start(
@@ -312,6 +352,13 @@ def test_offline_keeps_its_files_in_the_run_folder_and_says_how_to_upload_them(r
     run, lines = real["offline"]
     (line,) = lines
     check_offline_files(run, line)
+
+
+def test_offline_keeps_the_films_for_wandb(real):
+    run, _ = real["offline"]
+    (film,) = (run / "videos").iterdir()
+    (kept,) = run.glob("wandb/run-*/files/media/videos/*.mp4")
+    assert kept.read_bytes() == film.read_bytes()
 
 
 def test_online_without_a_key_asks_nothing_warns_once_and_goes_on_offline(real):

@@ -1,0 +1,208 @@
+"""Scores for people, on scripted episodes whose numbers can be worked out by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.environments.judge import GymnasiumCartPole
+from cartpole_cli.randomness import Streams
+from cartpole_cli.runs.scorecard import compare
+from cartpole_cli.training.evaluation import play
+from cartpole_cli.training.scoring import probability_of_improvement, score
+
+TWO_PUSHES = DiscreteActions(2)
+
+
+def scripted(positions, ends, *, rewards=None, actions=TWO_PUSHES, truncates=False) -> SimpleNamespace:
+    """Environments whose cart is at `positions[t][n]` and whose episodes end with the steps `ends[n]`, from 1."""
+    num_envs = len(ends)
+
+    def observe(step: int) -> Tensor:
+        row = torch.tensor(positions[min(step, len(positions) - 1)])
+        return torch.stack([row, *torch.zeros(3, num_envs)], dim=-1).unsqueeze(0)
+
+    def step(action: Tensor) -> Transition:
+        environment.actions_taken.append(action)
+        before = environment.observation
+        number = len(environment.actions_taken)
+        environment.observation = observe(number)
+        over = torch.tensor([[end == number for end in ends]])
+        reward = torch.ones(1, num_envs) if rewards is None else torch.tensor([rewards[number - 1]])
+        return Transition(
+            observation=before,
+            reward=reward,
+            next_observation=environment.observation,
+            terminated=over & (not truncates),
+            truncated=over & truncates,
+            valid=torch.ones_like(over),
+        )
+
+    environment = SimpleNamespace(
+        num_seeds=1,
+        num_envs=num_envs,
+        observation_size=4,
+        actions=actions,
+        max_episode_steps=100,
+        observation=observe(0),
+        actions_taken=[],
+        step=step,
+        reset=lambda: None,
+        close=lambda: None,
+    )
+    return environment
+
+
+def replay(*rows):
+    """An action rule that plays the rows one after another."""
+    remaining = iter(rows)
+    return lambda _: torch.tensor([next(remaining)])
+
+
+def judge(num_episodes: int = 5, *, continuous: bool = False, limit: int = 500) -> GymnasiumCartPole:
+    return GymnasiumCartPole(Streams([0]), num_episodes, continuous=continuous, max_episode_steps=limit)
+
+
+def scored(act, environment, *, is_cart_pole: bool = True, on_step=lambda done: None):
+    return score(act, environment, set_name="test", is_cart_pole=is_cart_pole, on_step=on_step)
+
+
+# Motion
+
+
+def test_motion_is_the_mean_over_the_steps_of_the_first_episodes():
+    # The first episode has 2 steps at x = 1 and -3, the second 3 at 0.5, 0.5 and -2: (1 + 3 + 0.5 + 0.5 + 2) / 5.
+    positions = [[1.0, 0.5], [-3.0, 0.5], [100.0, -2.0], [100.0, 100.0]]
+    # 4, -6 and then, after its end, 9; 20, which is clamped to 10, 0 and -1: (4 + 6 + 10 + 0 + 1) / 5.
+    forces = [[[4.0], [20.0]], [[-6.0], [0.0]], [[9.0], [-1.0]]]
+    done: list[int] = []
+    environment = scripted(positions, (2, 3), actions=ContinuousActions((-10.0,), (10.0,)))
+    evaluation, motion = scored(replay(*forces), environment, on_step=done.append)
+    assert evaluation.set_name == "test"
+    assert evaluation.returns == (2.0, 3.0)
+    assert motion.mean_abs_position == pytest.approx(7 / 5)
+    assert motion.effort == pytest.approx(21 / 5)
+    # Two switches (a force of 0 is none, but its sign is not forgotten) in 5 steps of 0.02 s.
+    assert motion.switches_per_second == pytest.approx(2 / 0.1)
+    assert done == [1, 2, 3]
+
+
+def test_a_discrete_push_is_ten_newtons():
+    environment = scripted([[0.0]], (4,))
+    _, motion = scored(replay([0], [1], [1], [0]), environment)
+    assert motion.effort == 10.0
+    assert motion.switches_per_second == pytest.approx(2 / 0.08)
+
+
+def test_an_episode_ended_by_the_time_limit_ends_too():
+    evaluation, _ = scored(replay([0], [1], [1]), scripted([[0.0]], (3,), truncates=True))
+    assert evaluation.returns == (3.0,)
+
+
+def test_another_tasks_returns_are_sums_of_rewards_and_it_has_no_motion():
+    rewards = [[-1.5, 2.0], [0.25, 4.0], [100.0, -8.0]]
+    environment = scripted([[0.0, 0.0]], (2, 3), rewards=rewards, actions=DiscreteActions(3))
+    evaluation, motion = scored(replay([0, 2], [1, 1], [2, 0]), environment, is_cart_pole=False)
+    assert evaluation.returns == (-1.25, -2.0)
+    assert motion is None
+
+
+# In the judge
+
+
+@pytest.mark.parametrize(("continuous", "push"), [(False, 1), (True, 10.0), (True, 4.0), (True, -25.0)])
+def test_a_constant_push_is_its_own_effort_and_never_switches(continuous, push):
+    shape = (1, 5, 1) if continuous else (1, 5)
+    evaluation, motion = scored(lambda _: torch.full(shape, push), judge(continuous=continuous))
+    assert motion.effort == (min(abs(push), 10.0) if continuous else 10.0)
+    assert motion.switches_per_second == 0.0
+    assert all(8 <= steps <= 40 for steps in evaluation.returns)
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_alternating_pushes_switch_at_every_step_but_the_first(continuous):
+    steps = 0
+
+    def act(observation: Tensor) -> Tensor:
+        nonlocal steps
+        steps += 1
+        push = torch.full(observation.shape[:2], steps % 2)
+        return (push * 20.0 - 10.0).unsqueeze(-1) if continuous else push
+
+    evaluation, motion = scored(act, judge(continuous=continuous, limit=30))
+    total = sum(evaluation.returns)
+    assert motion.effort == 10.0
+    assert motion.switches_per_second == pytest.approx(50 * (total - 5) / total)
+
+
+def test_the_position_is_that_before_each_step():
+    environment = judge(1, limit=7)
+    seen: list[float] = []
+
+    def act(observation: Tensor) -> Tensor:
+        seen.append(abs(observation[0, 0, 0].item()))
+        return torch.ones(1, 1, dtype=torch.int64)
+
+    _, motion = scored(act, environment)
+    assert len(seen) == 7
+    assert motion.mean_abs_position == pytest.approx(sum(seen) / 7)
+
+
+def test_returns_are_those_of_play():
+    act = lambda observation: (observation[..., 2] + 0.3 * observation[..., 3] > 0).long()  # noqa: E731
+    evaluation, _ = scored(act, judge(20, limit=200))
+    assert list(evaluation.returns) == play(SimpleNamespace(greedy_action=act), judge(20, limit=200))[0].tolist()
+
+
+# Which is better
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "probability"),
+    [
+        ((3.0, 1.0, 2.0), (1.0, 1.0, 3.0), (1 + 0.5 + 0) / 3),
+        ((5.0, 5.0, 5.0, 1.0), (1.0, 1.0, 5.0, 5.0), (1 + 1 + 0.5 + 0) / 4),
+        ((1.0,), (0.0,), 1.0),
+        ((1.0, 2.0), (1.0, 2.0), 0.5),
+        ((0.1, 0.2), (500.0, 500.0), 0.0),
+    ],
+)
+def test_the_probability_of_improvement_counts_pairs_and_halves_ties(first, second, probability):
+    result = probability_of_improvement(first, second)
+    low, high = result["ci95"]
+    assert result.keys() == {"probability", "ci95"}
+    assert result["probability"] == pytest.approx(probability)
+    assert 0 <= low <= result["probability"] <= high <= 1
+
+
+def test_its_interval_is_a_point_where_every_pair_says_the_same():
+    assert probability_of_improvement((3.0, 4.0), (1.0, 1.0))["ci95"] == [1.0, 1.0]
+    assert probability_of_improvement((1.0, 1.0), (1.0, 1.0))["ci95"] == [0.5, 0.5]
+
+
+def test_its_interval_is_that_of_a_coin_where_every_pair_is_won_or_lost():
+    # Of 100 pairs 60 are won: a binomial's standard deviation is sqrt(0.6 * 0.4 / 100) = 0.049.
+    first, second = [1.0] * 60 + [0.0] * 40, [0.0] * 60 + [1.0] * 40
+    low, high = probability_of_improvement(first, second)["ci95"]
+    assert low == pytest.approx(0.6 - 1.96 * 0.049, abs=0.015)
+    assert high == pytest.approx(0.6 + 1.96 * 0.049, abs=0.015)
+
+
+def test_the_other_way_round_is_the_rest():
+    first, second = (3.0, 1.0, 2.0, 9.0), (1.0, 1.0, 3.0, 2.0)
+    one, other = probability_of_improvement(first, second), probability_of_improvement(second, first)
+    assert one["probability"] == pytest.approx(1 - other["probability"])
+    assert one["ci95"] == pytest.approx([1 - bound for bound in reversed(other["ci95"])])
+
+
+def test_every_pair_of_scorecards_is_compared_in_their_order():
+    returns = {"a": [1.0, 1.0], "b": [2.0, 0.0], "c": [3.0, 3.0]}
+    pairs = compare([{"target": name, "returns": values} for name, values in returns.items()])
+    assert [(pair["first"], pair["second"], pair["probability"]) for pair in pairs] == [
+        ("a", "b", 0.5),
+        ("a", "c", 0.0),
+        ("b", "c", 0.0),
+    ]
+    assert compare([{"target": "a", "returns": [1.0]}]) == []
