@@ -357,7 +357,7 @@ def test_offline_keeps_its_files_in_the_run_folder_and_says_how_to_upload_them(r
 def test_offline_keeps_the_films_for_wandb(real):
     run, _ = real["offline"]
     (film,) = (run / "videos").iterdir()
-    (kept,) = run.glob("wandb/run-*/files/media/videos/*.mp4")
+    (kept,) = run.glob("wandb/offline-run-*/files/media/videos/*.mp4")
     assert kept.read_bytes() == film.read_bytes()
 
 
