@@ -1,6 +1,7 @@
 """What a recipe may say, and what a user is told when it says something else."""
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -637,3 +638,29 @@ def test_a_recipe_in_place_of_an_override_is_recognized():
     for word in ("ppo", "ppo.toml"):
         assert the_problem(find_recipe("reinforce"), word).endswith("did you mean --recipe ppo?")
     assert "did you mean" not in the_problem(find_recipe("reinforce"), "nonsense")
+
+
+STEPS_OF_THE_LADDER = {
+    "1-reinforce": set(),
+    "2-leave-one-out": {"baseline"},
+    "3-grpo-one-epoch": {"name"},
+    "4-grpo-clipped-epochs": {"num_epochs"},
+    "5-grpo-to-go": {"credit"},
+    "6-ppo": {"name"},
+}
+
+
+def test_each_step_of_the_ladder_turns_one_switch_of_the_step_before_and_names_it():
+    recipes = {name: load_recipe(shipped_recipes()[f"ladder/{name}"]) for name in STEPS_OF_THE_LADDER}
+    assert [name for name in shipped_recipes() if name.startswith("ladder/")] == [f"ladder/{name}" for name in recipes]
+    for (before, after), switch in zip(pairwise(recipes.items()), list(STEPS_OF_THE_LADDER.values())[1:], strict=True):
+        (_, old), (name, new) = before, after
+        assert old.model_dump(exclude={"algorithm"}) == new.model_dump(exclude={"algorithm"})
+        changed = {key for key, value in new.algorithm if value != getattr(old.algorithm, key, None)}
+        comment = describe(shipped_recipes()[f"ladder/{name}"])
+        if switch == {"name"}:  # another algorithm: its own fields come with it
+            assert "name" in changed
+            assert new.algorithm.name.upper() in comment
+        else:
+            assert changed == switch
+            assert switch.pop() in comment
