@@ -642,7 +642,7 @@ def test_a_recipe_in_place_of_an_override_is_recognized():
 
 STEPS_OF_THE_LADDER = {
     "1-reinforce": set(),
-    "2-leave-one-out": {"baseline"},
+    "2-reinforce-leave-one-out": {"baseline"},
     "3-grpo-one-epoch": {"name"},
     "4-grpo-clipped-epochs": {"num_epochs"},
     "5-grpo-to-go": {"credit"},
