@@ -1,0 +1,45 @@
+"""README says what is so."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cartpole_cli.recipe_files import shipped_recipes
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_javascript_is_that_which_the_browser_tests_run() -> None:
+    code = (ROOT / "tests" / "browser" / "page" / "policy.js").read_text(encoding="utf-8")
+    assert f"```js\n{code}```" in README
+    assert len(code.splitlines()) <= 15
+
+
+def test_every_shipped_recipe_is_named() -> None:
+    named = {name for name in shipped_recipes() if f"`{name}`" in README}
+    unnamed = {name for name in shipped_recipes() if not name.startswith("ladder/")} - named
+    assert not unnamed
+    assert {"ladder/1-reinforce", "ladder/6-ppo"} <= named
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("cartpole ex", "export"), ("cartpole eval --hor", "--horizon"), ("cartpole b", "best")]
+)
+def test_a_shell_completes_commands_and_options(typed: str, completed: str) -> None:
+    words = typed.split()
+    request = {"_CARTPOLE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1)}
+    command = [str(Path(sys.executable).with_name("cartpole"))]
+    done = subprocess.run(command, env=os.environ | request, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [completed]
+
+
+def test_a_completion_script_is_shown() -> None:
+    command = [str(Path(sys.executable).with_name("cartpole")), "--show-completion"]
+    shown = subprocess.run(
+        command, env=os.environ | {"SHELL": "/bin/bash"}, capture_output=True, text=True, check=False
+    )
+    assert "_CARTPOLE_COMPLETE" in shown.stdout
