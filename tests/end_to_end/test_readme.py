@@ -37,9 +37,10 @@ def test_a_shell_completes_commands_and_options(typed: str, completed: str) -> N
     assert done.stdout.split() == [completed]
 
 
-def test_a_completion_script_is_shown() -> None:
-    command = [str(Path(sys.executable).with_name("cartpole")), "--show-completion"]
-    shown = subprocess.run(
-        command, env=os.environ | {"SHELL": "/bin/bash"}, capture_output=True, text=True, check=False
-    )
-    assert "_CARTPOLE_COMPLETE" in shown.stdout
+@pytest.mark.parametrize(
+    ("shell", "marker"), [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete --command")]
+)
+def test_the_completion_script_of_a_shell_is_shown(shell: str, marker: str) -> None:
+    command = [str(Path(sys.executable).with_name("cartpole")), "--show-completion", shell]
+    named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    assert marker in subprocess.run(command, env=named, capture_output=True, text=True, check=True).stdout
