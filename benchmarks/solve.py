@@ -24,7 +24,7 @@ import torch
 from cartpole_cli.recipe_files import find_recipe, load_recipe
 from cartpole_cli.runs.session import Session, Summary
 
-RECIPES = ("reinforce", "reinforce-continuous", "ppo", "ppo-continuous")
+RECIPES = [name + head for name in ("reinforce", "ppo", "grpo", "dpo") for head in ("", "-continuous")]
 
 
 def train(recipe_name: str, seed: int, overrides: list[str], runs_dir: Path) -> Summary:
