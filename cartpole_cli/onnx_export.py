@@ -143,7 +143,7 @@ def _judge(policy: PolicyNetwork, num_episodes: int) -> GymnasiumCartPole:
 def _verify(policy: PolicyNetwork, exported: OnnxPolicy, states: Float[Tensor, "N 4"]) -> None:
     """Same outputs, same greedy actions, same episodes: or CartpoleError."""
     expected, given = _outputs(policy, states), exported.values(states)
-    scale = expected.abs().amax(dim=1, keepdim=True).clamp(min=expected[:NUM_ORDINARY].abs().max().item())
+    scale = _scale(policy, states)
     error = ((given - expected).abs() / scale).max().item()
     if not error <= TOLERANCE:  # nan, too
         raise CartpoleError(
@@ -155,6 +155,17 @@ def _verify(policy: PolicyNetwork, exported: OnnxPolicy, states: Float[Tensor, "
             raise CartpoleError("the exported file is wrong: it takes other actions; nothing written")
     if not torch.equal(play(exported, _judge(policy, NUM_EPISODES)), play(policy, _judge(policy, NUM_EPISODES))):
         raise CartpoleError("the exported file is wrong: its episodes have other returns; nothing written")
+
+
+def _scale(policy: PolicyNetwork, states: Float[Tensor, "N 4"]) -> Float[Tensor, "N 1"]:
+    """How large the numbers are that the last layer adds up: rounding is relative to these, however they cancel."""
+    *hidden_layers, last = policy.torso
+    assert isinstance(last, StackedLinear)
+    hidden = nn.Sequential(*hidden_layers)(states.unsqueeze(0).clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT))
+    scale = torch.baddbmm(last.bias.abs(), hidden.abs(), last.weight.abs())[0].amax(dim=1, keepdim=True)
+    if isinstance(policy.head, GaussianHead):
+        scale = scale * policy.head.half_range
+    return scale.clamp(min=max(scale[:NUM_ORDINARY].max().item(), 1e-30))
 
 
 def _outputs(policy: PolicyNetwork, states: Float[Tensor, "N 4"]) -> Float[Tensor, "N V"]:

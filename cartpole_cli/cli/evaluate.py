@@ -23,23 +23,22 @@ def evaluate(
     horizon: Annotated[int | None, typer.Option(min=1, max=100_000, help="Time limit in steps.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Exit with 1 if a mean return is below.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
-    video: Annotated[Path | None, typer.Option(help="Film an episode: a .mp4 or .gif file ([video] extra).")] = None,
+    video: Annotated[Path | None, typer.Option(help="Film the first episode: a .mp4 or .gif ([video] extra).")] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Score policies in Gymnasium's own equations."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     console = Console(stderr=True, highlight=False)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         import torch
 
         from cartpole_cli.runs.scorecard import compare, make_scorecard
 
         torch.set_num_threads(1)  # more only get in each other's way with tensors this small
-        if video is not None:
-            _film(targets[0], environment, video, seed, runs_dir)
         cards = []
         for target in targets:
             task = progress.add_task(target, total=None)
@@ -57,6 +56,7 @@ def evaluate(
                     environment_id=environment,
                     stochastic=stochastic,
                     horizon=horizon,
+                    video=video if target == targets[0] else None,
                     on_step=show,
                 )
             )
@@ -85,22 +85,23 @@ def _show(cards: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> Non
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE if console.is_terminal else None, pad_edge=False)
     table.add_column("")
     for card in cards:
-        table.add_column(card["target"], justify="right", overflow="fold")
-    first = cards[0]
+        table.add_column(Text(card["target"]), justify="right", overflow="fold")
     table.add_row("environment", *(card["environment"] for card in cards))
     table.add_row("episodes", *(str(card["episodes"]) for card in cards))
     for label, (key, form) in ROWS.items():
-        if key in first:
+        if any(key in card for card in cards):
             table.add_row(label, *(form.format(card[key]) if key in card else "-" for card in cards))
         if key == "mean_return":
             table.add_row("95 % interval", *("{:.1f} to {:.1f}".format(*card["ci95"]) for card in cards))
-    if first["solved"] is not None:
-        table.add_row("solved", *(f"{card['solved']} of {card['episodes']}" for card in cards))
+    if any(card["solved"] is not None for card in cards):
+        solved = ("-" if card["solved"] is None else f"{card['solved']} of {card['episodes']}" for card in cards)
+        table.add_row("solved", *solved)
     console.print(table)
     for pair in comparisons:
         low, high = pair["ci95"]
@@ -111,13 +112,3 @@ def _show(cards: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> Non
             soft_wrap=True,
             markup=False,
         )
-
-
-def _film(target: str, environment_id: str | None, path: Path, seed: int, runs_dir: Path) -> None:
-    import torch
-
-    from cartpole_cli.runs.targets import load_target, task_named
-    from cartpole_cli.runs.video import film
-
-    loaded = load_target(target, runs_dir, torch.device("cpu"))
-    film(loaded.policy, task_named(environment_id) if environment_id else loaded.environment, path, seed=seed)

@@ -52,6 +52,8 @@ class OnnxPolicy:
             raise CartpoleError(f"{name}: its inputs are: {given}; allowed: one of float32, which takes 4 numbers")
         self._input, self._output = inputs[0].name, self._session.get_outputs()[0].name
         alone = np.stack([self._run(row).reshape(-1) for row in PROBE])
+        if not np.isfinite(alone).all():
+            raise CartpoleError(f"{name}: its first output is not finite for ordinary observations")
         self.num_values = int(alone.shape[1])
         """How many numbers the first output has: what they mean is said above."""
         self._takes_batches = self._same_in_a_batch(alone)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.environments.build import is_cart_pole
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.onnx_export import NUM_EPISODES, NUM_STATES, export_policy
 from cartpole_cli.runs.directory import RunDirectory, write_file
@@ -20,18 +21,26 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
     """Export the policy in the checkpoint `source`; what was written, as plain data.
 
     Raises:
-        CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or an unwritable
-            folder; nothing is left behind then.
+        CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or a target that is
+            no .onnx file's name or cannot be written; nothing is left behind then.
     """
+    if target.suffix != ".onnx" or target == source:
+        raise CartpoleError(f"{target}: not a name to export to; right would be another one that ends in .onnx")
     torch.set_num_threads(1)
     saved = load_saved_policy(source, torch.device("cpu"))
     try:
+        if not is_cart_pole(saved.recipe.environment):
+            raise CartpoleError(f"trained on {saved.recipe.environment.id}: only cart-pole policies can be exported")
         exported = export_policy(saved.policy, opset=opset, metadata=_metadata(saved))
     except CartpoleError as error:
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
     golden = target.with_name(f"{target.name}.json")
-    write_file(target, exported.model)
     write_file(golden, json.dumps(exported.golden).encode())
+    try:
+        write_file(target, exported.model)
+    except CartpoleError:
+        golden.unlink()
+        raise
     return {
         "output": str(target),
         "bytes": len(exported.model),

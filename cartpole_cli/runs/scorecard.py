@@ -14,6 +14,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.runs.targets import Target, load_target, task_named
+from cartpole_cli.runs.video import film
 from cartpole_cli.training.build import choose_device
 from cartpole_cli.training.scoring import probability_of_improvement, score
 
@@ -31,21 +32,25 @@ def make_scorecard(
     environment_id: str | None,
     stochastic: bool,
     horizon: int | None,
+    video: Path | None,
     on_step: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Score a target; the keys are those of `cartpole eval --json`.
+    """Score a target, and film its first episode if a file is given; the keys are those of `cartpole eval --json`.
 
     Raises:
         CartpoleError: nothing that can be scored, or it does not fit the environment.
     """
-    target = load_target(name, runs_dir, choose_device(device))
+    where = choose_device(device)
+    target = load_target(name, runs_dir, where)
     task = target.environment if environment_id is None else task_named(environment_id)
     if horizon is not None:
         task = task.model_copy(update={"max_episode_steps": horizon})
-    streams = Streams([seed], choose_device(device), name="eval")
+    streams = Streams([seed], where, name="eval")
     judge = build_judge(task, streams, episodes, 1)
     try:
-        act = _action_rule(target, judge, streams if stochastic else None)
+        _check_fit(target, judge)
+        noise = streams if stochastic else None
+        act = _action_rule(target, episodes, noise)
         limit = judge.max_episode_steps
         evaluation, motion = score(
             act,
@@ -54,6 +59,11 @@ def make_scorecard(
             is_cart_pole=is_cart_pole(task),
             on_step=lambda done: on_step(done, limit),
         )
+        if video is not None:
+            act_alone = _action_rule(target, 1, noise)
+            judge.reset()
+            start = judge.observation[0, 0].cpu() if is_cart_pole(task) else None
+            film(lambda row: act_alone(row.to(where)), task, video, seed=seed, start=start)
     finally:
         judge.close()
     summary = evaluation.as_plain_data()
@@ -74,7 +84,11 @@ def make_scorecard(
 
 
 def compare(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each pair of scorecards on the same start states: how probably the first is better, with its interval."""
+    """For each pair of scorecards of one task, so on the same start states: how probably the first is better."""
+
+    def task(card: dict[str, Any]) -> tuple[str, int]:
+        return ("cart-pole" if card["solved"] is not None else card["environment"], card["max_episode_steps"])
+
     return [
         {
             "first": first["target"],
@@ -82,12 +96,13 @@ def compare(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
             **probability_of_improvement(first["returns"], second["returns"]),
         }
         for first, second in itertools.combinations(cards, 2)
+        if task(first) == task(second)
     ]
 
 
-def _action_rule(target: Target, judge: VectorEnvironment, noise: Streams | None) -> Callable[[Tensor], Tensor]:
+def _action_rule(target: Target, num_envs: int, noise: Streams | None) -> Callable[[Tensor], Tensor]:
+    """What the target does in each of so many environments: its greedy action, or one sampled with noise."""
     policy = target.policy
-    _check_fit(target, judge)
     if noise is None:
         return policy.greedy_action
     if not isinstance(policy, PolicyNetwork):
@@ -95,7 +110,7 @@ def _action_rule(target: Target, judge: VectorEnvironment, noise: Streams | None
     steps = itertools.count()
 
     def sample(observation: Tensor) -> Tensor:
-        drawn = policy.action_noise(noise, (judge.num_envs,), next(steps))
+        drawn = policy.action_noise(noise, (num_envs,), next(steps))
         return policy.environment_action(policy.distribution(observation).sample(drawn))
 
     return sample

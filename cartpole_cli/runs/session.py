@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import Recipe
@@ -163,7 +164,12 @@ class Session:
 
     def _film(self, iteration: int, env_steps: int) -> None:
         path = self.directory.video(env_steps)
-        film(self.trainer.policy, self.recipe.environment, path, seed=self.recipe.trainer.seed)
+        policy, device = self.trainer.policy, self.device
+
+        def act(observation: Tensor) -> Tensor:
+            return policy.greedy_action(observation.to(device))
+
+        film(act, self.recipe.environment, path, seed=self.recipe.trainer.seed)
         for tracker in self._trackers:
             tracker.log_video(path, iteration)
 

@@ -81,7 +81,7 @@ def load_target(target: str, runs_dir: Path, device: torch.device) -> Target:
         CartpoleError: nothing there that can be scored.
     """
     path = find_checkpoint(target, runs_dir)
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         saved = load_saved_policy(path, device)
         return Target(target, saved.policy, saved.recipe.environment)
     try:
@@ -89,13 +89,22 @@ def load_target(target: str, runs_dir: Path, device: torch.device) -> Target:
     except OSError as error:
         raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
     if "recipe" in policy.metadata:
-        return Target(target, policy, _recipe(policy.metadata["recipe"], str(path)).environment)
+        try:
+            return Target(target, policy, _recipe(policy.metadata["recipe"], str(path)).environment)
+        except ValueError as error:
+            raise CartpoleError(f"{path}: its metadata's recipe is not TOML") from error
     return Target(target, policy, task_named("CartPole-v1" if policy.num_values == 2 else "ContinuousCartPole-v1"))
 
 
 def task_named(environment_id: str) -> NativeEnvironment | GymnasiumEnvironment:
-    """The environment of an id: ours, or Gymnasium's."""
+    """The environment of an id: ours, or Gymnasium's.
+
+    Raises:
+        CartpoleError: it is empty.
+    """
     match environment_id:
+        case "":
+            raise CartpoleError("--environment '': allowed: an id, as in CartPole-v1")
         case "CartPole-v1":
             return NativeEnvironment(id="CartPole-v1")
         case "ContinuousCartPole-v1" | registration.CONTINUOUS_CART_POLE:

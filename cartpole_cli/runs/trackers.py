@@ -106,9 +106,7 @@ class WandbTracker:
         self._guarded(lambda run: run.log(record, step=record["iteration"]))
 
     def log_video(self, path: Path, iteration: int) -> None:
-        import wandb  # noqa: PLC0415  # loaded already
-
-        self._guarded(lambda run: run.log({"video": wandb.Video(str(path))}, step=iteration))
+        self._guarded(lambda run: run.log({"video": _video(path)}, step=iteration))
 
     def close(self) -> None:
         run = self._run
@@ -132,6 +130,12 @@ def build_trackers(recipe: Recipe, metrics: Path, tell: Callable[[str], None]) -
     if recipe.logger.type == "wandb" and recipe.logger.mode != "disabled":
         trackers.append(WandbTracker(recipe, metrics.parent, tell))
     return trackers
+
+
+def _video(path: Path) -> Any:
+    import wandb  # noqa: PLC0415  # as above
+
+    return wandb.Video(str(path))
 
 
 def _first_line(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import importlib.util
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cartpole_cli.environments.build import is_cart_pole
 from cartpole_cli.environments.registration import CONTINUOUS_CART_POLE
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment
-from cartpole_cli.training.evaluation import GreedyPolicy
 
 FORMATS = {".mp4": ("libx264", "yuv420p"), ".gif": ("gif", "rgb8")}
 FRAMES_PER_SECOND = 50
@@ -30,8 +31,22 @@ def check_can_film() -> None:
         raise CartpoleError(f"filming needs {' and '.join(missing)}: pip install 'cartpole-cli[video]'")
 
 
-def film(policy: GreedyPolicy, task: NativeEnvironment | GymnasiumEnvironment, path: Path, *, seed: int) -> None:
-    """Film the greedy policy's episode that starts from Gymnasium's `seed`.
+def film(
+    act: Callable[[Tensor], Tensor],
+    task: NativeEnvironment | GymnasiumEnvironment,
+    path: Path,
+    *,
+    seed: int,
+    start: Float[Tensor, "4"] | None = None,
+) -> None:
+    """Film one episode, from a cart-pole's state `start` or where Gymnasium's `seed` begins.
+
+    Args:
+        act: observation [1, 1, O] on the CPU -> the environment's action.
+        task: what is played.
+        path: a .mp4 or .gif file.
+        seed: of the environment.
+        start: x, x_dot, theta, theta_dot, of a cart-pole.
 
     Raises:
         CartpoleError: a package is missing, the environment cannot be rendered, or the file cannot be written or
@@ -48,7 +63,7 @@ def film(policy: GreedyPolicy, task: NativeEnvironment | GymnasiumEnvironment, p
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(temporary), "w") as container:
-            pictures = _frames(policy, task, seed)
+            pictures = _frames(act, task, seed, start)
             first = next(pictures)
             stream: Any = container.add_stream(codec, rate=FRAMES_PER_SECOND)
             stream.pix_fmt, (stream.height, stream.width) = pixel_format, first.shape[:2]
@@ -65,15 +80,21 @@ def film(policy: GreedyPolicy, task: NativeEnvironment | GymnasiumEnvironment, p
 
 @torch.inference_mode()
 def _frames(
-    policy: GreedyPolicy, task: NativeEnvironment | GymnasiumEnvironment, seed: int
+    act: Callable[[Tensor], Tensor],
+    task: NativeEnvironment | GymnasiumEnvironment,
+    seed: int,
+    start: Float[Tensor, "4"] | None,
 ) -> Iterator[NDArray[np.uint8]]:
     with closing(_make(task)) as environment:
         observation, _ = environment.reset(seed=seed % 2**31)
+        if start is not None:
+            observation = start.numpy()
+            environment.unwrapped.state = observation.astype(np.float64)  # type: ignore[attr-defined]  # CartPoleEnv's
         ended = False
         while not ended:
             yield _picture(environment)
             row = torch.as_tensor(np.asarray(observation, dtype=np.float32), device="cpu").view(1, 1, -1)
-            action = policy.greedy_action(row)[0, 0].cpu().numpy()
+            action = act(row)[0, 0].cpu().numpy()
             observation, _, terminated, truncated, _ = environment.step(action)
             ended = terminated or truncated
         yield _picture(environment)

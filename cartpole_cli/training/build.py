@@ -71,7 +71,7 @@ def choose_device(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device, present in available.items() if present))
-    if not available[name]:
+    if not available.get(name):
         present = ", ".join(device for device, there in available.items() if there)
-        raise CartpoleError(f"trainer.device = {name!r}: not available here; available: {present}")
+        raise CartpoleError(f"device {name!r}: not available here; available: {present}")
     return torch.device(name)

@@ -361,7 +361,7 @@ MISTAKES = {
     "a folder that is no run": (lambda: "runs", "no best.pth"),
     "nothing": (lambda: "", "best.pth"),
     "a name no file can have": (lambda: "x" * 5000, "too long"),
-    "another task": (lambda: acrobot(Path("acrobot.pth")), "only a cart-pole's policy"),
+    "another task": (lambda: acrobot(Path("acrobot.pth")), "only cart-pole policies"),
     "another task of a cart-pole's sizes": (lambda: inverted_pendulum(Path("other.pth")), "cart-pole"),
 }
 

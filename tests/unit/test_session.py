@@ -362,17 +362,23 @@ def test_films_are_made_every_so_many_iterations_and_every_tracker_is_told(tmp_p
 
 
 def test_a_films_policy_is_the_one_of_its_iteration(tmp_path, monkeypatch):
-    filmed: list[dict] = []
+    """Told by its forces in 64 states: those of last.pth, and before that others."""
+    states = torch.randn(1, 64, 4, generator=torch.Generator().manual_seed(0))
+    filmed: list[torch.Tensor] = []
 
-    def record(policy, task, path, *, seed):
-        assert (task, path.suffix, seed) == (small().environment, ".mp4", 3)
-        filmed.append({key: value.clone() for key, value in policy.state_dict().items()})
+    def record(act, task, path, *, seed):
+        assert (task, path.suffix, seed) == (recipe.environment, ".mp4", 3)
+        filmed.append(act(states))
 
+    recipe = small(2, render_every=1)
+    recipe = recipe.model_copy(
+        update={"environment": recipe.environment.model_copy(update={"id": "ContinuousCartPole-v1"})}
+    )
     monkeypatch.setattr(session_module, "film", record)
-    session, _ = train(small(2, render_every=1), tmp_path)
+    session, _ = train(recipe, tmp_path)
     assert len(filmed) == 2
-    assert not same(filmed[0], filmed[1])
-    assert same(filmed[1], weights(session, "last"))
+    assert not torch.equal(filmed[0], filmed[1])
+    assert torch.equal(filmed[1], session.trainer.policy.greedy_action(states))
 
 
 def test_without_render_every_there_is_no_film(tmp_path, monkeypatch):

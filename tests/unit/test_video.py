@@ -1,9 +1,9 @@
 """Films of an episode: what is in the file, and what is said when there can be none."""
 
 import importlib.util
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import gymnasium
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+from torch import Tensor
 
 from cartpole_cli.environments.registration import ContinuousCartPoleEnv
 from cartpole_cli.errors import CartpoleError
@@ -23,9 +24,9 @@ DISCRETE, CONTINUOUS = NativeEnvironment(), NativeEnvironment(id="ContinuousCart
 FORMATS = pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 
 
-def always_right(continuous: bool = False) -> SimpleNamespace:
+def always_right(continuous: bool = False) -> Callable[[Tensor], Tensor]:
     push = torch.full((1, 1, 1), 10.0) if continuous else torch.ones(1, 1, dtype=torch.int64)
-    return SimpleNamespace(greedy_action=lambda _: push)
+    return lambda _: push
 
 
 def steps_to_the_right(seed: int, *, continuous: bool = False) -> int:
@@ -90,7 +91,7 @@ def test_a_network_is_filmed_greedily_and_stays_as_it_was(tmp_path):
     with torch.no_grad():
         policy.torso[-1].bias.copy_(torch.tensor([[[-5.0, 5.0]]]))
     generator = torch.get_rng_state()
-    film(policy, DISCRETE, tmp_path / "film.mp4", seed=0)
+    film(policy.greedy_action, DISCRETE, tmp_path / "film.mp4", seed=0)
     assert len(frames(tmp_path / "film.mp4")) == steps_to_the_right(0) + 1
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in policy.parameters())
@@ -118,9 +119,9 @@ def test_a_seed_as_large_as_a_recipes_is_filmed(tmp_path):
 # None to be had
 
 
-def refused(path: Path, task=DISCRETE, policy=None) -> str:
+def refused(path: Path, task=DISCRETE, act=None) -> str:
     with pytest.raises(CartpoleError) as caught:
-        film(policy or always_right(), task, path, seed=0)
+        film(act or always_right(), task, path, seed=0)
     (line,) = caught.value.problems
     return line
 
@@ -152,9 +153,8 @@ def test_an_environment_that_cannot_be_rendered_is_one_line(tmp_path):
 
 def test_a_film_that_breaks_off_leaves_nothing(tmp_path):
     pushes = iter([1, 1])
-    policy = SimpleNamespace(greedy_action=lambda _: torch.tensor([[next(pushes)]]))
     with pytest.raises(Exception, match=r"StopIteration|raised"):
-        film(policy, DISCRETE, tmp_path / "film.mp4", seed=0)
+        film(lambda _: torch.tensor([[next(pushes)]]), DISCRETE, tmp_path / "film.mp4", seed=0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,3 +170,10 @@ def test_a_missing_package_is_one_line_that_names_the_extra(tmp_path, monkeypatc
 
 def test_with_both_packages_one_can_film():
     check_can_film()
+
+
+def test_a_film_can_begin_in_a_state(tmp_path):
+    """Leaning 0.2 rad to the left, pushed to the right: it fails in the first step, 12 degrees being 0.209 rad."""
+    start = torch.tensor([0.0, 0.0, -0.2, -1.0])
+    film(always_right(), DISCRETE, tmp_path / "film.mp4", seed=0, start=start)
+    assert len(frames(tmp_path / "film.mp4")) == 2
