@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import Ended
 
 from cartpole_cli.cli.app import main
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
@@ -47,20 +47,6 @@ KEYS = [
     "status",
     "problem",
 ]
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(autouse=True)
-def _somewhere_else(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "PYTHONIOENCODING"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import termios
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Ended
 
 from cartpole_cli.cli import console
 from cartpole_cli.cli.app import main
@@ -50,24 +50,6 @@ RESULT_KEYS = {
     "solved",
 }
 ESCAPE = "\x1b"
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(autouse=True)
-def _somewhere_else(tmp_path, monkeypatch):
-    """An empty folder, and a terminal that no variable pretends to be."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -13,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from commands import Ended
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.cli.app import main
@@ -56,24 +56,6 @@ PROMISED = [
 ]
 REST = {"stochastic", "max_episode_steps", "mean_abs_position", "effort", "switches_per_second", "returns"}
 MEASURED = ("mean_return", "std_return", "returns", "ci95", "effort", "switches_per_second", "mean_abs_position")
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(autouse=True)
-def _somewhere_else(tmp_path, monkeypatch):
-    """An empty folder, and a terminal that no variable pretends to be."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def command(*arguments: str) -> int:

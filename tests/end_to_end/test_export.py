@@ -5,7 +5,6 @@ import platform
 import shutil
 import sys
 import tomllib
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from commands import Ended
 
 from cartpole_cli import onnx_export
 from cartpole_cli.cli.app import main
@@ -43,24 +43,6 @@ KINDS = {
     "tanh": (CONTINUOUS, "policy.squash=tanh", "policy.activation=relu"),
 }
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(autouse=True)
-def _somewhere_else(tmp_path, monkeypatch):
-    """An empty folder, and a terminal that no variable pretends to be."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
