@@ -32,7 +32,7 @@ def train(recipe_name: str, seed: int, overrides: list[str], runs_dir: Path) -> 
     path = find_recipe(recipe_name)
     recipe = load_recipe(path, [f"trainer.seed={seed}", "trainer.device=cpu", *overrides])
     torch.set_num_threads(recipe.trainer.num_threads)
-    with Session(
+    with Session.create(
         recipe, device=torch.device("cpu"), recipe_name=path.stem, runs_dir=runs_dir, name=None, tell=print
     ) as session:
         for _ in session.reports():

@@ -55,7 +55,7 @@ class PPORecipe(Section):
     clip_range: PositiveFloat = 0.2
     """How far the probability ratio may leave 1 before its gradient is cut."""
     clip_range_schedule: Literal["constant", "linear"] = "constant"
-    """Linear: down to 0 at `trainer.num_steps`."""
+    """Linear: down to 0 at `trainer.schedule_steps`."""
     normalize_advantage: bool = True
     """Scale each minibatch's advantages to mean 0 and standard deviation 1."""
     value_coefficient: NonNegativeFloat = 0.5

@@ -72,7 +72,9 @@ class TrainerRecipe(Section):
     learning_rate: PositiveFloat = 1e-3
     """Adam's step size."""
     learning_rate_schedule: Literal["constant", "linear"] = "linear"
-    """Linear: down to 0 at `num_steps`."""
+    """Linear: down to 0 at `schedule_steps`."""
+    schedule_steps: PositiveInt | None = None
+    """Environment steps at which linear schedules reach 0; unset: `num_steps`."""
     max_grad_norm: PositiveFloat = 0.5
     """Gradients are scaled down to this norm."""
     evaluate_every: PositiveInt = 10

@@ -3,19 +3,24 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    import torch
     from rich.console import Console
 
     from cartpole_cli.recipe import Recipe
-    from cartpole_cli.runs.session import Session, Summary
+    from cartpole_cli.runs.session import Session
+    from cartpole_cli.runs.summary import Summary
+
+    Opener = Callable[[torch.device, Console], Session]
 
 EXIT_NO_RESULT = 1
 EXIT_INTERRUPTED = 130
@@ -30,7 +35,8 @@ def train(
             show_default=False,
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe's name or path.")] = "reinforce",
+    recipe: Annotated[str | None, typer.Option(help="A recipe's name or path; default: reinforce.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with a run, by its folder or name.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same as trainer.seed=SEED.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
@@ -40,25 +46,60 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Train a policy and write its run folder."""
+    from cartpole_cli.errors import CartpoleError
     from cartpole_cli.recipe_files import find_recipe, load_recipe
 
-    path = find_recipe(recipe)
     options = {"seed": seed, "device": device}
-    changes = [f"trainer.{key}={value}" for key, value in options.items() if value is not None]
-    resolved = load_recipe(path, [*(overrides or []), *changes])
+    changes = [*(overrides or []), *(f"trainer.{key}={value}" for key, value in options.items() if value is not None)]
+    if resume is not None:
+        if recipe is not None or name is not None:
+            raise CartpoleError(
+                "--resume goes on by the run's own recipe, in its own folder: leave out --recipe and --name"
+            )
+        open_session, resolved = _resumed(resume, runs_dir, changes)
+    else:
+        path = find_recipe(recipe or "reinforce")
+        resolved = load_recipe(path, changes)
+        open_session = partial(_created, resolved, path.stem, runs_dir, name)
     if dry_run:
         print(resolved.to_toml(), end="")
         return
-    summary = _run(resolved, path.stem, runs_dir, name, quiet=quiet, as_json=as_json)
+    summary = _run(resolved, open_session, quiet=quiet, as_json=as_json)
     if summary.status == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
     if summary.status == "failed":
         raise typer.Exit(EXIT_NO_RESULT)
 
 
-def _run(
-    recipe: "Recipe", recipe_name: str, runs_dir: Path, name: str | None, *, quiet: bool, as_json: bool
-) -> "Summary":
+def _created(
+    recipe: "Recipe", recipe_name: str, runs_dir: Path, name: str | None, device: "torch.device", console: "Console"
+) -> "Session":
+    from cartpole_cli.runs.session import Session
+
+    return Session.create(recipe, device=device, recipe_name=recipe_name, runs_dir=runs_dir, name=name, tell=_tell)
+
+
+def _resumed(target: str, runs_dir: Path, changes: list[str]) -> "tuple[Opener, Recipe]":
+    from cartpole_cli.runs.resume import load_resumable
+
+    run = load_resumable(target, runs_dir, changes)
+
+    def open_session(device: "torch.device", console: "Console") -> "Session":
+        from cartpole_cli.runs.session import Session
+
+        session = Session.resume(run, device=device, tell=_tell)
+        trainer = session.trainer
+        _print(
+            console, f"resuming {run.directory.path} after {trainer.iteration} iterations, {trainer.env_steps[0]} steps"
+        )
+        for note in run.notes:
+            _print(console, f"note: {note}")
+        return session
+
+    return open_session, run.recipe
+
+
+def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool) -> "Summary":
     from rich.console import Console
 
     console = Console(stderr=as_json, quiet=quiet, highlight=False)
@@ -67,20 +108,12 @@ def _run(
     import torch  # a second, so something is said before it
 
     from cartpole_cli.cli.console import TrainingDisplay
-    from cartpole_cli.runs.session import Session
     from cartpole_cli.training.build import choose_device
 
     torch.set_num_threads(recipe.trainer.num_threads)
     device = choose_device(recipe.trainer.device)
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
-    session = Session(
-        recipe,
-        device=device,
-        recipe_name=recipe_name,
-        runs_dir=runs_dir,
-        name=name,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    session = open_session(device, console)
     with session, _stop_on_signal(session), TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display:
         for report in session.reports():
             display.update(report)
@@ -96,7 +129,7 @@ def describe(summary: "Summary") -> str:
     """The result in a few lines."""
     effort = f"{summary.env_steps} steps, {summary.seconds:.1f} s"
     if summary.status == "interrupted":
-        return f"interrupted after {effort}; all that was learned is in {summary.run_dir} (last.pth)"
+        return f"interrupted after {effort}; to go on: cartpole train --resume {summary.run_dir}"
     if summary.status == "failed":
         return (
             f"failed after {effort}: a gradient or a return was not finite; try a lower trainer.learning_rate\n"
@@ -141,6 +174,10 @@ def _stop_on_signal(session: "Session") -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print(console: "Console", text: str) -> None:

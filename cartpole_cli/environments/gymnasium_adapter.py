@@ -17,8 +17,10 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cartpole_cli.environments.gymnasium_resume import EpisodeLog, load_vector_environment, save_vector_environment
 from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition, check_divides
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
@@ -52,6 +54,7 @@ class GymnasiumAdapter:
         self.max_episode_steps = _episode_limit(environment_id, first, max_episode_steps)
         self.num_episodes = np.zeros((self.num_seeds, num_envs), dtype=np.int64)
         self._over = np.zeros((self.num_seeds, num_envs), dtype=bool)
+        self._logs = [EpisodeLog(num_envs, self.max_episode_steps) for _ in streams.seeds]
         self.num_resets = 0
         self.reset()
 
@@ -63,18 +66,19 @@ class GymnasiumAdapter:
         self.num_episodes[:] = 0
         observations = []
         for index, environment in enumerate(self._environments):
-            seed: Any = self._reset_seed(index) if self._next_step_reset else self._episode_seeds(index, group_size)
+            seeds = self._episode_seeds(index, group_size)
+            seed: Any = self._reset_seed(index) if self._next_step_reset else seeds
             observations.append(environment.reset(seed=seed)[0])
+            self._logs[index].begin(seeds, np.ones(self.num_envs, dtype=bool))
             self.num_episodes[index] += 1
         self._over[:] = False
         self.observation: Float[Tensor, "S N O"] = self._observations(observations)
 
     def step(self, action: Tensor) -> Transition:
         observation, valid = self.observation, self._tensor(~self._over)
-        actions = action.cpu().numpy()
         steps = [
-            environment.step(actions[index].astype(environment.single_action_space.dtype))
-            for index, environment in enumerate(self._environments)
+            self._step(index, row.astype(self._environments[index].single_action_space.dtype))
+            for index, row in enumerate(action.cpu().numpy())
         ]
         next_observation = self._observations([step[0] for step in steps])
         terminated = np.stack([step[2] for step in steps])
@@ -94,15 +98,19 @@ class GymnasiumAdapter:
             valid=valid,
         )
 
-    def _reset_ended(
-        self, ended: "np.ndarray[Any, np.dtype[np.bool_]]", observation: Float[Tensor, "S N O"]
-    ) -> Float[Tensor, "S N O"]:
+    def _step(self, index: int, actions: NDArray[Any]) -> Any:
+        if not self._next_step_reset:
+            self._logs[index].act(actions)
+        return self._environments[index].step(actions)
+
+    def _reset_ended(self, ended: NDArray[np.bool_], observation: Float[Tensor, "S N O"]) -> Float[Tensor, "S N O"]:
         if not ended.any():
             return observation
         fresh = observation.clone()
         for index, environment in enumerate(self._environments):
             if ended[index].any():
                 seeds: Any = self._episode_seeds(index)
+                self._logs[index].begin(seeds, ended[index])
                 after = environment.reset(seed=seeds, options={"reset_mask": ended[index].copy()})[0]
                 fresh[index] = self._observations([after])[0]
                 self.num_episodes[index] += ended[index]
@@ -127,17 +135,43 @@ class GymnasiumAdapter:
         stacked = np.stack(rows).astype(np.float32)
         return self._tensor(stacked.reshape(len(rows), self.num_envs, -1))
 
-    def _tensor(self, array: "np.ndarray[Any, np.dtype[Any]]") -> Tensor:
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.streams.device)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"num_resets": self.num_resets}
+        return {
+            "num_resets": self.num_resets,
+            "num_episodes": torch.from_numpy(self.num_episodes.copy()),
+            "over": torch.from_numpy(self._over.copy()),
+            "observation": self.observation,
+            "environments": [save_vector_environment(environment) for environment in self._environments]
+            if self._next_step_reset
+            else [log.state_dict() for log in self._logs],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        """Go on with new episodes: Gymnasium offers no way to put an environment back into the middle of one."""
+        """Go on in the same episodes, if playing them again leads to the same observation; else in new ones."""
         self.num_resets = state["num_resets"]
-        self.reset()
-        return False
+        if None in state["environments"] or not torch.equal(
+            self._put_back(state["environments"]), state["observation"].cpu()
+        ):
+            self.reset()
+            return False
+        self.num_episodes = state["num_episodes"].numpy().copy()
+        self._over = state["over"].numpy().copy()
+        self.observation = state["observation"].to(self.streams.device)
+        return True
+
+    def _put_back(self, saved: list[dict[str, Any]]) -> Float[Tensor, "S N O"]:
+        observations = []
+        for log, environment, state in zip(self._logs, self._environments, saved, strict=True):
+            if self._next_step_reset:
+                load_vector_environment(environment, state)
+                observations.append(state["arrays"]["state"].T.numpy())
+            else:
+                log.load_state_dict(state)
+                observations.append(log.replay(environment))
+        return self._observations(observations).cpu()
 
     def close(self) -> None:
         for environment in self._environments:

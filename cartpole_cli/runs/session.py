@@ -4,10 +4,10 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 import torch
 from torch import Tensor
@@ -17,51 +17,45 @@ from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_file
 from cartpole_cli.runs.manifest import describe_circumstances
+from cartpole_cli.runs.resume import Resumable, trim_metrics
+from cartpole_cli.runs.summary import Summary
 from cartpole_cli.runs.trackers import build_trackers
 from cartpole_cli.runs.video import check_can_film, film
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.evaluation import Evaluation
-from cartpole_cli.training.trainer import Report, SeedReport
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """How a run ended. Returns are of best.pth on the final set; None if the run was cut short.
-
-    `seconds` are those of the training loop, of which `evaluation_seconds` went into held-out episodes.
-    `solved`: `trainer.stop_at_return` was reached and confirmed.
-    """
-
-    run_dir: str
-    best_checkpoint: str | None
-    mean_return: float | None
-    min_return: float | None
-    ci95: tuple[float, float] | None
-    episodes: int
-    env_steps: int
-    seconds: float
-    evaluation_seconds: float
-    solved: bool
-    status: str
+from cartpole_cli.training.trainer import Report, SeedReport, Trainer
 
 
 class Session:
-    """One run on disk. Use as a context manager: leaving it by an exception marks the run as failed.
+    """One run on disk, made by `create` or `resume`.
 
-    Args:
-        recipe: what to train.
-        device: where.
-        recipe_name: goes into the folder's name.
-        runs_dir: the folder of all runs.
-        name: the run's folder, instead of one made from time, recipe and seed.
-        tell: receives warnings and hints for the user.
-
-    Raises:
-        CartpoleError: the environment or the folder cannot be made.
+    Use as a context manager: leaving it by an exception marks the run as failed. `tell` receives warnings and hints
+    for the user.
     """
 
     def __init__(
         self,
+        recipe: Recipe,
+        trainer: Trainer,
+        directory: RunDirectory,
+        *,
+        device: torch.device,
+        seconds: float,
+        tracker_id: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.recipe, self.trainer, self.directory, self.device = recipe, trainer, directory, device
+        self.stop_requested = False
+        self._manifest = describe_circumstances(device, recipe.trainer.seed)
+        self._seconds, self._tracker_id = seconds, tracker_id
+        write_file(directory.recipe, recipe.to_toml().encode())
+        self._write_manifest("running")
+        self._save_last()
+        self._trackers = build_trackers(recipe, directory.metrics, tracker_id, tell, resumed=trainer.iteration > 0)
+
+    @classmethod
+    def create(
+        cls,
         recipe: Recipe,
         *,
         device: torch.device,
@@ -69,21 +63,36 @@ class Session:
         runs_dir: Path,
         name: str | None,
         tell: Callable[[str], None],
-    ) -> None:
-        self.recipe = recipe
-        self.device = device
-        seed = recipe.trainer.seed
-        if recipe.trainer.render_every:
-            check_can_film()
-        self.trainer = build_trainer(recipe, [seed], device)
-        self.directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, seed=seed, name=name)
-        self.stop_requested = False
-        self._manifest = describe_circumstances(device, seed)
-        self._latest: SeedReport | None = None
-        self._seconds = 0.0
-        write_file(self.directory.recipe, recipe.to_toml().encode())
-        self._write_manifest("running")
-        self._trackers = build_trackers(recipe, self.directory.metrics, tell)
+    ) -> "Session":
+        """A new run, in a folder of that name or of one made from time, recipe and seed.
+
+        Raises:
+            CartpoleError: the environment or the folder cannot be made.
+        """
+        trainer = _build_trainer(recipe, device)
+        directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, seed=recipe.trainer.seed, name=name)
+        return cls(recipe, trainer, directory, device=device, seconds=0.0, tracker_id=uuid4().hex[:8], tell=tell)
+
+    @classmethod
+    def resume(cls, run: Resumable, *, device: torch.device, tell: Callable[[str], None]) -> "Session":
+        """The run goes on from its last.pth, or from its start if it never wrote one.
+
+        Raises:
+            CartpoleError: the environment cannot be made, or last.pth does not fit the recipe.
+        """
+        trainer, seconds, tracker_id = _build_trainer(run.recipe, device), 0.0, uuid4().hex[:8]
+        if run.state is not None:
+            try:
+                same_episodes = trainer.load_state_dict(run.state["trainer"])
+                trainer.evaluator.seconds = run.state["evaluation_seconds"]
+                seconds, tracker_id = run.state["seconds"], run.state["tracker_id"]
+            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {reason}") from error
+            if not same_episodes:
+                tell("note: the environment could not be put back into its episodes; new ones have begun")
+        trim_metrics(run.directory.metrics, trainer.iteration)
+        return cls(run.recipe, trainer, run.directory, device=device, seconds=seconds, tracker_id=tracker_id, tell=tell)
 
     def __enter__(self) -> "Session":
         return self
@@ -104,7 +113,7 @@ class Session:
 
     def reports(self) -> Iterator[Report]:
         """Train, writing each iteration's files before its report is seen."""
-        started = time.perf_counter()
+        started = time.perf_counter() - self._seconds
         for report in self.trainer.iterations():
             self._seconds = time.perf_counter() - started
             self._record(report)
@@ -117,9 +126,9 @@ class Session:
         """Write last.pth, score best.pth on the final set, and close the books."""
         self._save_last()
         evaluation_seconds = self.trainer.evaluator.seconds
-        latest, status = self._latest, "interrupted"
-        if latest is not None and latest.finished:
-            status = "failed" if latest.failed else "finished"
+        trainer, status = self.trainer, "interrupted"
+        if bool(trainer.finished[0]):
+            status = "failed" if trainer.failed[0] else "finished"
         final = self._final_evaluation() if status != "interrupted" and self.directory.best.exists() else None
         self._write_manifest(status)
         return Summary(
@@ -129,25 +138,18 @@ class Session:
             min_return=min(final.returns) if final else None,
             ci95=final.ci95 if final else None,
             episodes=len(final.returns) if final else 0,
-            env_steps=latest.env_steps if latest else 0,
+            env_steps=int(trainer.env_steps[0]),
             seconds=round(self._seconds, 3),
             evaluation_seconds=round(evaluation_seconds, 3),
-            solved=latest is not None and latest.solved,
+            solved=trainer.solved[0],
             status=status,
         )
 
     def _record(self, report: Report) -> None:
-        seed, settings = report.seeds[0], self.recipe.trainer
-        self._latest = seed
-        if seed.improved:
-            self._save_best(report.iteration, seed)
-        if settings.save_every and report.iteration % settings.save_every == 0:
-            snapshot = self._policy_checkpoint({"iteration": report.iteration, "env_steps": seed.env_steps})
-            save_checkpoint(self.directory.snapshot(seed.env_steps), snapshot)
-        if report.iteration % settings.checkpoint_every == 0:
-            self._save_last()
+        """Write an iteration's files, last.pth at the end: what it says has happened is in the others."""
+        seed, settings, iteration = report.seeds[0], self.recipe.trainer, report.iteration
         record = {
-            "iteration": report.iteration,
+            "iteration": iteration,
             "env_steps": seed.env_steps,
             "seconds": round(self._seconds, 4),
             "episodes": seed.episodes,
@@ -159,8 +161,15 @@ class Session:
                 record[f"{evaluation.set_name}_return"] = evaluation.mean
         for tracker in self._trackers:
             tracker.log(record)
-        if settings.render_every and report.iteration % settings.render_every == 0:
-            self._film(report.iteration, seed.env_steps)
+        if seed.improved:
+            self._save_best(iteration, seed)
+        if settings.save_every and iteration % settings.save_every == 0:
+            snapshot = self._policy_checkpoint({"iteration": iteration, "env_steps": seed.env_steps})
+            save_checkpoint(self.directory.snapshot(seed.env_steps), snapshot)
+        if settings.render_every and iteration % settings.render_every == 0:
+            self._film(iteration, seed.env_steps)
+        if iteration % settings.checkpoint_every == 0:
+            self._save_last()
 
     def _film(self, iteration: int, env_steps: int) -> None:
         path = self.directory.video(env_steps)
@@ -196,7 +205,14 @@ class Session:
         }
 
     def _save_last(self) -> None:
-        state = {"kind": "training", "recipe": self.recipe.to_toml(), "trainer": self.trainer.state_dict()}
+        state = {
+            "kind": "training",
+            "recipe": self.recipe.to_toml(),
+            "trainer": self.trainer.state_dict(),
+            "seconds": self._seconds,
+            "evaluation_seconds": self.trainer.evaluator.seconds,
+            "tracker_id": self._tracker_id,
+        }
         save_checkpoint(self.directory.last, state)
 
     def _final_evaluation(self) -> Evaluation:
@@ -208,8 +224,14 @@ class Session:
     def _write_manifest(self, status: str) -> None:
         self._manifest["status"] = status
         self._manifest["seconds"] = round(self._seconds, 3)
-        self._manifest["env_steps"] = self._latest.env_steps if self._latest else 0
+        self._manifest["env_steps"] = int(self.trainer.env_steps[0])
         _write_json(self.directory.manifest, self._manifest)
+
+
+def _build_trainer(recipe: Recipe, device: torch.device) -> Trainer:
+    if recipe.trainer.render_every:
+        check_can_film()
+    return build_trainer(recipe, [recipe.trainer.seed], device)
 
 
 def _without_returns(evaluation: Evaluation) -> dict[str, Any]:

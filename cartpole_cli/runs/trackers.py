@@ -54,11 +54,15 @@ class WandbTracker:
     Args:
         recipe: what to record as the run's configuration, and `logger` with mode and project.
         run_path: the run's folder; W&B's files go to its `wandb` folder.
+        run_id: W&B's name for it.
+        resumed: whether a run of that name goes on.
         tell: receives the warnings and, for an offline run, the command that uploads it.
     """
 
-    def __init__(self, recipe: Recipe, run_path: Path, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(
+        self, recipe: Recipe, run_path: Path, run_id: str, tell: Callable[[str], None], *, resumed: bool = False
+    ) -> None:
+        self._tell, self._id, self._resumed = tell, run_id, resumed
         self._run: Any = None
         # No crash reports to W&B, and so no connection at all while offline.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -92,6 +96,8 @@ class WandbTracker:
                     raise ConnectionError("no API key: run `wandb login` or set WANDB_API_KEY")
             self._run = wandb.init(
                 project=recipe.logger.project,
+                id=self._id,
+                resume="allow" if self._resumed and mode == "online" else None,
                 name=run_path.name,
                 dir=str(run_path),
                 config=recipe.model_dump(mode="json"),
@@ -124,11 +130,13 @@ class WandbTracker:
             self._tell(f"warning: W&B failed: {_first_line(error)}; logging to metrics.jsonl only")
 
 
-def build_trackers(recipe: Recipe, metrics: Path, tell: Callable[[str], None]) -> list[Tracker]:
+def build_trackers(
+    recipe: Recipe, metrics: Path, run_id: str, tell: Callable[[str], None], *, resumed: bool
+) -> list[Tracker]:
     """metrics.jsonl, and W&B if the recipe turns it on."""
     trackers: list[Tracker] = [MetricsFile(metrics)]
     if recipe.logger.type == "wandb" and recipe.logger.mode != "disabled":
-        trackers.append(WandbTracker(recipe, metrics.parent, tell))
+        trackers.append(WandbTracker(recipe, metrics.parent, run_id, tell, resumed=resumed))
     return trackers
 
 

@@ -44,6 +44,7 @@ def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) ->
         streams=streams,
         budget=Budget(
             num_steps=settings.num_steps,
+            schedule_steps=settings.schedule_steps or settings.num_steps,
             learning_rate=settings.learning_rate,
             anneal_learning_rate=settings.learning_rate_schedule == "linear",
             evaluate_every=settings.evaluate_every,

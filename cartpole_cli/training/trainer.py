@@ -29,6 +29,7 @@ class Budget:
     """When to evaluate and when to stop; see `TrainerRecipe`."""
 
     num_steps: int
+    schedule_steps: int
     learning_rate: float
     anneal_learning_rate: bool
     evaluate_every: int
@@ -98,7 +99,7 @@ class Trainer:
             yield self._report(rollout, update)
 
     def _update(self, rollout: Rollout) -> UpdateStatistics:
-        progress = (self.env_steps / self.budget.num_steps).clamp(max=1.0)
+        progress = (self.env_steps / self.budget.schedule_steps).clamp(max=1.0)
         learning_rate = self.budget.learning_rate * (
             1 - progress if self.budget.anneal_learning_rate else torch.ones_like(progress)
         )
@@ -206,8 +207,11 @@ class Trainer:
             "episode_return": self.episodes.running,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Go on where `state_dict` was taken; whether the episodes under way go on, or new ones had to begin.
+
+        The budget may be another one: a seed that had spent it goes on if there is more.
+        """
         self.policy.load_state_dict(state["policy"])
         if self.reference is not self.policy:
             self.reference.load_state_dict(state["reference"])
@@ -216,10 +220,12 @@ class Trainer:
         self.iteration = state["iteration"]
         device = self.streams.device
         self.env_steps = state["env_steps"].clone().to(device)
-        self.finished = state["finished"].clone().to(device)
         self.solved, self.failed = list(state["solved"]), list(state["failed"])
+        ended = [solved or failed for solved, failed in zip(self.solved, self.failed, strict=True)]
+        self.finished = self.finished.new_tensor(ended) | (self.env_steps >= self.budget.num_steps)
         self.best_score = [tuple(score) for score in state["best_score"]]
         self.episodes.running = state["episode_return"].to(device) * same_episodes
+        return same_episodes
 
 
 def _only(evaluations: list[Evaluation], wanted: list[bool]) -> list[Evaluation | None]:

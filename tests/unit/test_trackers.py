@@ -139,7 +139,7 @@ def stand_in(monkeypatch):
 def train(tmp_path, render_every: int = 0, **logger: str) -> list[str]:
     """Train to the end whatever W&B does; what the user was told."""
     told: list[str] = []
-    session = Session(
+    session = Session.create(
         recipe(render_every, type="wandb", **logger),
         device=torch.device("cpu"),
         recipe_name="small",
@@ -256,7 +256,7 @@ def test_metrics_have_no_line_for_a_film(tmp_path):
 def test_a_closed_tracker_says_nothing_more(tmp_path, stand_in):
     wandb = stand_in("log")
     told: list[str] = []
-    tracker = WandbTracker(recipe(type="wandb", mode="offline"), tmp_path, told.append)
+    tracker = WandbTracker(recipe(type="wandb", mode="offline"), tmp_path, "abc12345", told.append)
     for iteration in (1, 2):
         tracker.log({"iteration": iteration})
     tracker.close()
@@ -386,7 +386,7 @@ for type, mode in [("disabled", "online"), ("wandb", "disabled")]:
     logger, environment = {{"type": type, "mode": mode}}, {{"backend": "native", "num_envs": 2}}
     recipe = Recipe.model_validate({{"logger": logger, "environment": environment}})
     runs_dir = Path({str(tmp_path)!r})
-    session = Session(
+    session = Session.create(
         recipe, device=torch.device("cpu"), recipe_name="r", runs_dir=runs_dir, name=None, tell=print
     )
     with session:

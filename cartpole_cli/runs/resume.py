@@ -1,0 +1,102 @@
+"""Go on with a run: what it was, what may change, and what its files hold beyond its last checkpoint."""
+
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
+from cartpole_cli.runs.checkpoint import load_checkpoint
+from cartpole_cli.runs.directory import RunDirectory, write_file
+
+FIXED = ("environment", "policy", "algorithm.name", "trainer.seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """A run to go on with: its folder, the recipe to go on by, and what last.pth holds (None: it never wrote one)."""
+
+    directory: RunDirectory
+    recipe: Recipe
+    state: dict[str, Any] | None
+    notes: tuple[str, ...]
+
+
+def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Resumable:
+    """The run that `target` names, a folder or a name in the runs folder, with fields of its recipe changed.
+
+    Raises:
+        CartpoleError: no such run, a damaged one, or a change that cannot be made in the middle of a run.
+    """
+    directory = RunDirectory(_find(target, runs_dir))
+    state = load_checkpoint(directory.last, "training") if directory.last.exists() else None
+    source = str(directory.last if state else directory.recipe)
+    try:
+        text = state["recipe"] if state else directory.recipe.read_text(encoding="utf-8")
+        before = resolve_recipe(tomllib.loads(text), [], source=source)
+        after = resolve_recipe(tomllib.loads(text), overrides, source=source)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CartpoleError(f"{source}: no recipe to go on by") from error
+    changes = dict(_changes(before.model_dump(), after.model_dump()))
+    problems = [
+        f"command line: {key} = {new!r}: cannot change in the middle of a run; it was {old!r}"
+        for key, (old, new) in changes.items()
+        if key.startswith(FIXED)
+    ]
+    if problems:
+        raise CartpoleError(*problems)
+    return Resumable(directory, after, state, tuple(_notes(before, after)))
+
+
+def trim_metrics(path: Path, iteration: int) -> None:
+    """Drop the lines of later iterations, and one that was cut short.
+
+    Raises:
+        CartpoleError: the file cannot be read or written.
+    """
+    kept = []
+    try:
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+    for line in lines:
+        try:
+            if json.loads(line)["iteration"] > iteration:
+                break
+        except (ValueError, TypeError, KeyError):
+            break
+        kept.append(line)
+    if len(kept) < len(lines):
+        write_file(path, b"".join(kept))
+
+
+def _find(target: str, runs_dir: Path) -> Path:
+    for folder in (Path(target), runs_dir / target):
+        if RunDirectory(folder).recipe.is_file() or RunDirectory(folder).last.is_file():
+            return folder
+    names = [path.name for path in runs_dir.iterdir()] if runs_dir.is_dir() else []
+    raise CartpoleError(f"--resume {target!r}: no run there or in {runs_dir}{did_you_mean(target, names)}")
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """(dotted key, (old, new)) of every field that differs."""
+    for key in before | after:
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _changes(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield prefix + key, (old, new)
+
+
+def _notes(before: Recipe, after: Recipe) -> Iterator[str]:
+    old, new = before.trainer, after.trainer
+    linear = new.learning_rate_schedule == "linear" or getattr(after.algorithm, "clip_range_schedule", "") == "linear"
+    if linear and new.schedule_steps is None and new.num_steps != old.num_steps:
+        yield (
+            f"linear schedules now end at {new.num_steps} steps: a new schedule "
+            f"(trainer.schedule_steps={old.num_steps} keeps the old one)"
+        )

@@ -1,0 +1,153 @@
+"""`cartpole train --resume`, also after the hardest of ends."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "cartpole_cli", "train"]
+TINY = (
+    "environment.num_envs=4",
+    "algorithm.steps_per_iteration=8",
+    "algorithm.num_epochs=1",
+    "algorithm.minibatch_size=32",
+    "policy.hidden_sizes=[16]",
+    "trainer.num_steps=640",
+    "trainer.evaluate_every=3",
+    "trainer.evaluation_episodes=2",
+    "trainer.checkpoint_every=2",
+    "trainer.save_every=5",
+)
+
+# In a process of its own, which loads torch once and then forks the runs that it kills.
+KILLER = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import torch
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe_files import find_recipe, load_recipe
+from cartpole_cli.runs.checkpoint import load_checkpoint
+from cartpole_cli.runs.resume import load_resumable
+from cartpole_cli.runs.session import Session
+
+torch.set_num_threads(1)
+runs, tiny, kills = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+recipe = load_recipe(find_recipe("ppo"), tiny)
+cpu = torch.device("cpu")
+
+def work(name):
+    if (runs / name / "recipe.toml").exists():
+        session = Session.resume(load_resumable(name, runs, []), device=cpu, tell=print)
+    else:
+        session = Session.create(recipe, device=cpu, recipe_name="r", runs_dir=runs, name=name, tell=print)
+    with session:
+        for _ in session.reports():
+            pass
+        session.finish()
+
+def forked(name):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work(name)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+def contents(name):
+    folder = runs / name
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"]
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    kinds = {"best.pth": "policy", "last.pth": "training"}
+    saved = [path for path in files if path.endswith(".pth")]
+    loaded = {path: load_checkpoint(folder / path, kinds.get(path, "policy")) for path in saved}
+    for content in loaded.values():
+        for key in ("seconds", "evaluation_seconds", "tracker_id"):
+            content.pop(key, None)
+    return lines, files, loaded, (folder / "evaluation.json").read_text()
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+started = time.perf_counter()
+assert os.waitpid(forked("whole"), 0)[1] == 0
+duration = time.perf_counter() - started
+expected = contents("whole")
+random.seed(0)
+killed = 0
+while killed < kills:
+    name = f"run{killed}"
+    child = forked(name)
+    time.sleep(random.uniform(0, duration))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    folder = runs / name
+    if not (folder / "recipe.toml").exists():  # killed before it had begun
+        if folder.exists():
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+        continue
+    lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
+    if (folder / "last.pth").exists():
+        reached = load_checkpoint(folder / "last.pth", "training")["trainer"]["iteration"]
+        assert len(lines) - reached <= 2, (len(lines), reached)
+    for path in folder.rglob("*.json"):
+        json.loads(path.read_text())
+    assert os.waitpid(forked(name), 0)[1] == 0
+    assert same(contents(name), expected), name
+    killed += 1
+print("killed", killed)
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_run_killed_at_fifty_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "runs"), json.dumps(TINY), "50"]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, *arguments], capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == "killed 50"
+
+
+def test_resume_says_where_it_goes_on_and_extends_a_run(tmp_path: Path) -> None:
+    assert run("--recipe", "ppo", "--name", "first", "--quiet", *TINY).returncode == 0
+    done = run("--resume", "first", "trainer.num_steps=960")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("resuming runs/first after 20 iterations, 640 steps") for line in lines)
+    assert any("a new schedule" in line for line in lines)
+    assert any(line.startswith("finished after 960 steps") for line in lines)
+    steps = [json.loads(line)["env_steps"] for line in Path("runs/first/metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(32, 961, 32))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--resume", "first", "--recipe", "ppo"), "leave out --recipe"),
+        (("--resume", "first", "--name", "second"), "--name"),
+        (("--resume", "nothing"), "no run there"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...], reason: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1
