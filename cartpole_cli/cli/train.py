@@ -112,6 +112,8 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
 
     torch.set_num_threads(recipe.trainer.num_threads)
     device = choose_device(recipe.trainer.device)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
     session = open_session(device, console)
     with session, _stop_on_signal(session), TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display:
@@ -132,7 +134,7 @@ def describe(summary: "Summary") -> str:
         return f"interrupted after {effort}; to go on: cartpole train --resume {summary.run_dir}"
     if summary.status == "failed":
         return (
-            f"failed after {effort}: a gradient or a return was not finite; try a lower trainer.learning_rate\n"
+            f"failed after {effort}: not finite: {summary.failure}; try a lower trainer.learning_rate\n"
             f"last good checkpoint: {summary.best_checkpoint or 'none yet'}"
         )
     assert summary.mean_return is not None

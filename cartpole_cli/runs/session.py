@@ -128,7 +128,7 @@ class Session:
         evaluation_seconds = self.trainer.evaluator.seconds
         trainer, status = self.trainer, "interrupted"
         if bool(trainer.finished[0]):
-            status = "failed" if trainer.failed[0] else "finished"
+            status = "failed" if trainer.failures[0] else "finished"
         final = self._final_evaluation() if status != "interrupted" and self.directory.best.exists() else None
         self._write_manifest(status)
         return Summary(
@@ -142,6 +142,7 @@ class Session:
             seconds=round(self._seconds, 3),
             evaluation_seconds=round(evaluation_seconds, 3),
             solved=trainer.solved[0],
+            failure=trainer.failures[0],
             status=status,
         )
 

@@ -8,7 +8,7 @@ class Summary:
     """How a run ended. Returns are of best.pth on the final set; None if the run was cut short.
 
     `seconds` are those of the training loop, of which `evaluation_seconds` went into held-out episodes.
-    `solved`: `trainer.stop_at_return` was reached and confirmed.
+    `solved`: `trainer.stop_at_return` was reached and confirmed. `failure`: what was not finite, and when.
     """
 
     run_dir: str
@@ -21,4 +21,5 @@ class Summary:
     seconds: float
     evaluation_seconds: float
     solved: bool
+    failure: str | None
     status: str

@@ -96,7 +96,8 @@ class WandbTracker:
                     raise ConnectionError("no API key: run `wandb login` or set WANDB_API_KEY")
             self._run = wandb.init(
                 project=recipe.logger.project,
-                id=self._id,
+                # W&B keeps the name of a run that it could not begin online.
+                id=self._id if mode == recipe.logger.mode else f"{self._id}-{mode}",
                 resume="allow" if self._resumed and mode == "online" else None,
                 name=run_path.name,
                 dir=str(run_path),

@@ -1,5 +1,8 @@
 """Sums kept on the device during an iteration and read by the host once, when it is reported."""
 
+import itertools
+import operator
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -42,20 +45,31 @@ class UpdateStatistics:
         self._terms: Float[Tensor, "K S"] | float = 0.0
         self._norms = self._num_steps = torch.zeros(num_seeds, device=device)
         self._finite = torch.ones(num_seeds, dtype=torch.bool, device=device)
+        self._finite_terms: Bool[Tensor, "K S"] | bool = True
 
     def add_loss(self, terms: dict[str, Float[Tensor, "S"]], counted: Bool[Tensor, "S"]) -> None:
         self._names = list(terms)
         values = torch.stack([value.detach() for value in terms.values()])
         self._terms = torch.where(counted, values, 0.0) + self._terms
+        self._finite_terms = (values.isfinite() | ~counted) & self._finite_terms
 
     def add_step(self, gradient_norm: Float[Tensor, "S"], stepped: Bool[Tensor, "S"]) -> None:
         self._norms = self._norms + torch.where(stepped, gradient_norm, 0.0)
         self._num_steps = self._num_steps + stepped
         self._finite = self._finite & (gradient_norm.isfinite() | ~stepped)
 
-    def failed(self) -> Bool[Tensor, "S"]:
-        """Seeds that met a gradient that is not finite."""
-        return ~self._finite
+    def failures(self) -> list[str | None]:
+        """For each seed that met a gradient that is not finite, the first such term of the loss; None for others."""
+        finite: list[bool] = self._finite.tolist()
+        if all(finite):
+            return [None] * len(finite)
+        terms: list[list[bool]] = [[]] * len(finite)
+        if isinstance(self._finite_terms, Tensor):
+            terms = self._finite_terms.T.tolist()
+        return [
+            None if well else next(itertools.compress(self._names, map(operator.not_, of_seed)), "gradient")
+            for well, of_seed in zip(finite, terms, strict=True)
+        ]
 
     def means(self) -> dict[str, Float[Tensor, "S"]]:
         """Each term's mean over steps, the gradient norm's, and the algorithm's diagnostics; nan without a step."""

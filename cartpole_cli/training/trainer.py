@@ -49,8 +49,13 @@ class SeedReport:
     confirmation: Evaluation | None
     improved: bool
     solved: bool
-    failed: bool
+    failure: str | None
+    """What was not finite, and when; a seed that has failed learns no more."""
     finished: bool
+
+    @property
+    def failed(self) -> bool:
+        return self.failure is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ class Trainer:
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
         self.solved = [False] * num_seeds
-        self.failed = [False] * num_seeds
+        self.failures: list[str | None] = [None] * num_seeds
         self.best_score = [(float("-inf"), float("-inf"))] * num_seeds
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
         self.reference = deepcopy(policy).requires_grad_(False) if algorithm.reference_every > 1 else policy
@@ -126,7 +131,7 @@ class Trainer:
     def _report(self, rollout: Rollout, update: UpdateStatistics) -> Report:
         episodes, episode_return = (column.tolist() for column in self.episodes.update(rollout))
         diagnostics = {name: values.tolist() for name, values in update.means().items()}
-        broken: list[bool] = update.failed().tolist()
+        broken = update.failures()
         was_finished: list[bool] = self.finished.tolist()
         env_steps: list[int] = self.env_steps.tolist()
         over_budget = [steps >= self.budget.num_steps for steps in env_steps]
@@ -141,8 +146,11 @@ class Trainer:
             confirmation = confirmations[index]
             solved = confirmation is not None and self._reaches_target(confirmation)
             self.solved[index] = self.solved[index] or solved
-            lost = broken[index] or (evaluation is not None and not math.isfinite(evaluation.mean))
-            self.failed[index] = self.failed[index] or (lost and not was_finished[index])
+            lost = broken[index]
+            if evaluation is not None and not math.isfinite(evaluation.mean):
+                lost = "held-out return"
+            if lost and not was_finished[index]:
+                self.failures[index] = f"{lost} in iteration {self.iteration}"
             improved = (
                 evaluation is not None and not lost and (self._is_best(index, evaluation, confirmation) or solved)
             )
@@ -158,8 +166,8 @@ class Trainer:
                     confirmation=confirmation,
                     improved=improved,
                     solved=self.solved[index],
-                    failed=self.failed[index],
-                    finished=was_finished[index] or solved or self.failed[index] or over_budget[index],
+                    failure=self.failures[index],
+                    finished=was_finished[index] or solved or bool(self.failures[index]) or over_budget[index],
                 )
             )
         self.finished = self.finished.new_tensor([seed.finished for seed in seeds])
@@ -202,7 +210,7 @@ class Trainer:
             "env_steps": self.env_steps,
             "finished": self.finished,
             "solved": self.solved,
-            "failed": self.failed,
+            "failures": self.failures,
             "best_score": self.best_score,
             "episode_return": self.episodes.running,
         }
@@ -220,8 +228,8 @@ class Trainer:
         self.iteration = state["iteration"]
         device = self.streams.device
         self.env_steps = state["env_steps"].clone().to(device)
-        self.solved, self.failed = list(state["solved"]), list(state["failed"])
-        ended = [solved or failed for solved, failed in zip(self.solved, self.failed, strict=True)]
+        self.solved, self.failures = list(state["solved"]), list(state["failures"])
+        ended = [solved or bool(failure) for solved, failure in zip(self.solved, self.failures, strict=True)]
         self.finished = self.finished.new_tensor(ended) | (self.env_steps >= self.budget.num_steps)
         self.best_score = [tuple(score) for score in state["best_score"]]
         self.episodes.running = state["episode_return"].to(device) * same_episodes

@@ -18,3 +18,11 @@ def test_solve_prints_a_row_per_recipe() -> None:
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ") and "of 2" in line]
     assert [row.split("|")[1].strip() for row in rows] == ["ppo", "reinforce-continuous"]
     assert done.stderr == ""
+
+
+def test_checkpointing_prints_a_row_per_recipe() -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "checkpointing.py", "ppo", "reinforce", "--num-steps", "1000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if " % |" in line]
+    assert rows == ["ppo", "reinforce"]
+    assert done.stderr == ""

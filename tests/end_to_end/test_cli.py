@@ -368,6 +368,8 @@ def test_training_that_leaves_the_numbers_is_told(cartpole, tmp_path):
     ended = cartpole(*TINY, "trainer.learning_rate=1e30", "--name", "run")
     assert ended.code not in {0, 2, 130}
     assert "learning_rate" in ended.out + ended.err
+    assert re.search(r"not finite: \w+ in iteration \d+", ended.out)
+    assert "last good checkpoint: " in ended.out
     assert "Traceback" not in ended.out + ended.err
     assert json.loads((tmp_path / "runs" / "run" / "run.json").read_text())["status"] == "failed"
 

@@ -434,7 +434,8 @@ def test_a_seed_that_is_no_longer_finite_fails_and_the_others_go_on(algorithm: s
         return reports, trainer
 
     reports, trainer = run([0, 1], broken=0)
-    assert [seed.failed for seed in reports[0].seeds] == [True, False]
+    assert [seed.failure is None for seed in reports[0].seeds] == [False, True]
+    assert str(reports[0].seeds[0].failure).endswith("in iteration 1")
     assert [seed.finished for seed in reports[0].seeds] == [True, False]
     assert reports[0].seeds[0].evaluation is None
     assert not reports[0].seeds[0].improved

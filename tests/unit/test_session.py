@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import statistics
 import sys
@@ -317,6 +318,7 @@ def test_a_run_whose_gradient_is_not_finite_is_failed_and_keeps_finite_weights(t
     session, summary = train(small(learning_rate=1e30), tmp_path)
     assert summary.status == manifest(session)["status"] == "failed"
     assert not summary.solved
+    assert re.fullmatch(r"\w+ in iteration \d+", summary.failure)
     assert load_checkpoint(session.directory.last, "training")["trainer"]["iteration"] >= 1
 
 

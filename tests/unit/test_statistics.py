@@ -138,14 +138,23 @@ def test_update_means_keep_no_graph():
 
 def test_a_seed_fails_by_one_gradient_that_is_not_finite():
     statistics = UpdateStatistics(3, CPU, {})
-    assert statistics.failed().tolist() == [False, False, False]
+    assert statistics.failures() == [None, None, None]
     statistics.add_step(torch.tensor([1.0, NAN, 1.0]), torch.tensor([True, True, True]))
     statistics.add_step(torch.tensor([1.0, 1.0, math.inf]), torch.tensor([True, True, True]))
-    assert statistics.failed().tolist() == [False, True, True]
+    assert statistics.failures() == [None, "gradient", "gradient"]
+
+
+def test_the_first_term_that_is_not_finite_is_named_where_a_gradient_is_not():
+    statistics = UpdateStatistics(3, CPU, {})
+    terms = {"policy_loss": torch.tensor([1.0, 1.0, NAN]), "entropy": torch.tensor([math.inf, NAN, NAN])}
+    statistics.add_loss(terms, torch.tensor([True, True, True]))
+    statistics.add_loss({name: torch.ones(3) for name in terms}, torch.tensor([True, True, True]))
+    statistics.add_step(torch.tensor([1.0, NAN, NAN]), torch.tensor([True, True, True]))
+    assert statistics.failures() == [None, "entropy", "policy_loss"]
 
 
 def test_a_seed_that_did_not_step_does_not_fail():
     statistics = UpdateStatistics(2, CPU, {})
     statistics.add_step(torch.tensor([1.0, NAN]), torch.tensor([True, False]))
-    assert statistics.failed().tolist() == [False, False]
+    assert statistics.failures() == [None, None]
     assert statistics.means()["gradient_norm"][0].item() == 1.0
