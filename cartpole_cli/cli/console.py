@@ -25,10 +25,11 @@ class TrainingDisplay:
     Args:
         console: where to write; a terminal wide and able enough gets the panel, anything else lines.
         num_steps: the budget, for progress and time left.
+        steps_before: those of a run that goes on, which cost no time now.
     """
 
-    def __init__(self, console: Console, *, num_steps: int) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, num_steps: int, steps_before: int = 0) -> None:
+        self._console, self._steps_before = console, steps_before
         self._started = self._last_line = time.perf_counter()
         self._returns: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
         self._best: float | None = None
@@ -40,7 +41,7 @@ class TrainingDisplay:
             TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._progress.add_task("", total=num_steps, speed="")
+        self._task = self._progress.add_task("", total=num_steps, completed=steps_before, speed="")
         able = console.is_terminal and not console.is_dumb_terminal and "utf" in console.encoding.lower()
         self._panel = able and console.width >= MIN_WIDTH
         self._live = Live(self._progress, console=console, transient=True, refresh_per_second=8)
@@ -59,7 +60,7 @@ class TrainingDisplay:
     def update(self, report: Report) -> None:
         """Show one more iteration."""
         seed, now = report.seeds[0], time.perf_counter()
-        speed = seed.env_steps / max(now - self._started, 1e-9)
+        speed = (seed.env_steps - self._steps_before) / max(now - self._started, 1e-9)
         if seed.episode_return is not None and math.isfinite(seed.episode_return):
             self._returns.append(seed.episode_return)
         evaluation = seed.evaluation

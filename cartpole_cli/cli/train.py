@@ -116,7 +116,10 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
         torch.use_deterministic_algorithms(True, warn_only=True)
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
     session = open_session(device, console)
-    with session, _stop_on_signal(session), TrainingDisplay(console, num_steps=recipe.trainer.num_steps) as display:
+    display = TrainingDisplay(
+        console, num_steps=recipe.trainer.num_steps, steps_before=int(session.trainer.env_steps[0])
+    )
+    with session, _stop_on_signal(session), display:
         for report in session.reports():
             display.update(report)
         display.say("scoring the best checkpoint")

@@ -361,6 +361,10 @@ def _assert_same_state(first: Any, second: Any) -> None:
         assert first.keys() == second.keys()
         for key in first:
             _assert_same_state(first[key], second[key])
+    elif isinstance(first, list):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            _assert_same_state(one, other)
     elif isinstance(first, Tensor):
         assert torch.equal(first, second)
     else:
@@ -397,11 +401,11 @@ def test_a_saved_trainer_with_groups_goes_on_bit_for_bit(algorithm: Any, task: s
 
 def _assert_goes_on_bit_for_bit(recipe: Recipe, num_iterations: int) -> dict[str, Any]:
     """Two iterations after a state that was saved, which is returned."""
-    trainer = _build(recipe, SEEDS[:2])
+    trainer = _build(recipe, SEEDS)
     _run(trainer, num_iterations)
     saved = _through_bytes(trainer.state_dict())
     expected_reports, expected = _run(trainer, 2)
-    resumed = _build(recipe, SEEDS[:2])
+    resumed = _build(recipe, SEEDS)
     resumed.load_state_dict(saved)
     _assert_same_state(resumed.state_dict(), saved)
     reports, parameters = _run(resumed, 2)
@@ -412,6 +416,14 @@ def _assert_goes_on_bit_for_bit(recipe: Recipe, num_iterations: int) -> dict[str
     _assert_same_state(resumed.state_dict(), trainer.state_dict())
     assert not all(torch.equal(one, two) for one, two in zip(expected[0], expected[1], strict=True))
     return saved
+
+
+@pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])
+@pytest.mark.parametrize("algorithm", [PPO, ReinforceRecipe(baseline="leave_one_out")], ids=lambda recipe: recipe.name)
+def test_a_saved_trainer_on_gymnasium_goes_on_bit_for_bit(algorithm: Any, mode: Any) -> None:
+    environment = GymnasiumEnvironment(backend="gymnasium", num_envs=4, vectorization_mode=mode)
+    recipe = _recipe(algorithm, "CartPole-v1").model_copy(update={"environment": environment})
+    _assert_goes_on_bit_for_bit(recipe, 3)
 
 
 @GRPO_AND_DPO
