@@ -484,7 +484,7 @@ def test_an_interrupted_run_says_where_it_is(interrupted):
     run, _, out, _ = interrupted[signal.SIGINT]
     (line,) = [line for line in out.splitlines() if line.startswith("interrupted")]
     assert str(run) in line
-    assert "last.pth" in line
+    assert f"cartpole train --resume {run}" in line
 
 
 def test_an_interrupted_run_still_ends_with_one_json_object(interrupted):
