@@ -47,6 +47,10 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
         for key, (old, new) in changes.items()
         if key.startswith(FIXED)
     ]
+    done = int(state["trainer"]["env_steps"].min()) if state else 0
+    if "trainer.num_steps" in changes and after.trainer.num_steps <= done:
+        reason = f"the run has done {done} already; allowed: more than that"
+        problems.append(f"command line: trainer.num_steps = {after.trainer.num_steps}: {reason}")
     if problems:
         raise CartpoleError(*problems)
     return Resumable(directory, after, state, tuple(_notes(before, after)))

@@ -1,11 +1,15 @@
 """`cartpole train --resume`, also after the hardest of ends."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from cartpole_cli.runs.checkpoint import load_checkpoint
 
 COMMAND = [sys.executable, "-m", "cartpole_cli", "train"]
 TINY = (
@@ -151,3 +155,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...], reaso
     assert done.returncode == 2
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_run_at_once_without_damage(number: signal.Signals) -> None:
+    """The iteration under way is a long one: 4,000 steps in each of 4 environments, and then 10 epochs."""
+    slow = ("algorithm.steps_per_iteration=4000", "algorithm.num_epochs=10", "trainer.num_steps=100_000_000")
+    options = ("--recipe", "ppo", "--name", "run", *TINY, *slow, "trainer.checkpoint_every=1")
+    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        metrics = Path("runs/run/metrics.jsonl")
+        while not (metrics.exists() and metrics.read_text()):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(number)
+        time.sleep(0.3)
+        running.send_signal(number)
+        asked = time.monotonic()
+        output = running.communicate(timeout=60)[0]
+        assert time.monotonic() - asked < 2.5, "at once is not after an iteration, which takes longer"
+    assert running.returncode != 0
+    assert "Traceback" not in output
+    assert load_checkpoint(Path("runs/run/last.pth"), "training")["trainer"]["iteration"] >= 1
+    assert run("--resume", "run", "--dry-run").returncode == 0

@@ -214,3 +214,10 @@ def test_seconds_add_up(tmp_path: Path) -> None:
     before = load_checkpoint(tmp_path / "run" / "last.pth", "training")["seconds"]
     assert before > 0
     assert go_on(tmp_path, "run").seconds > before
+
+
+def test_a_budget_that_is_spent_already_is_refused(tmp_path: Path) -> None:
+    cut_short(create(recipe_of(), tmp_path, "run"), 3)
+    with pytest.raises(CartpoleError, match=r"trainer\.num_steps = 256: the run has done 256 already"):
+        load_resumable("run", tmp_path, ["trainer.num_steps=256"])
+    assert load_resumable("run", tmp_path, ["trainer.num_steps=257"]).recipe.trainer.num_steps == 257
