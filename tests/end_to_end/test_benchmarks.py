@@ -26,3 +26,11 @@ def test_checkpointing_prints_a_row_per_recipe() -> None:
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if " % |" in line]
     assert rows == ["ppo", "reinforce"]
     assert done.stderr == ""
+
+
+def test_listing_prints_a_row_per_way_to_ask() -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "listing.py", "--runs", "3", "--repeats", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "(" in line]
+    assert len([row for row in rows if row.startswith("cartpole best")]) == 4
+    assert done.stderr == ""
