@@ -90,7 +90,7 @@ class Session:
                 reason = " ".join(str(error).split())[:200]
                 raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {reason}") from error
             if not same_episodes:
-                tell("note: the environment could not be put back into its episodes; new ones have begun")
+                tell("note: not every environment could be put back into its episode; new ones have begun there")
         trim_metrics(run.directory.metrics, trainer.iteration)
         return cls(run.recipe, trainer, run.directory, device=device, seconds=seconds, tracker_id=tracker_id, tell=tell)
 

@@ -531,14 +531,20 @@ def test_a_loaded_adapter_goes_on_in_the_same_episodes(
             assert torch.equal(getattr(actual, field.name), getattr(expected, field.name)), field.name
 
 
-def test_an_adapter_whose_episodes_do_not_come_back_begins_new_ones(make: Any) -> None:
+def test_an_episode_that_does_not_come_back_makes_room_for_a_new_one(make: Any) -> None:
     adapter = make("limit4-v0", "sync", 2)
-    _steps(adapter, torch.ones(3, 1, 2, dtype=torch.int64))
+    _steps(adapter, torch.zeros(3, 1, 2, dtype=torch.int64))
     saved = copy.deepcopy(adapter.state_dict())
-    saved["observation"] += 1
+    fresh = make("limit4-v0", "sync", 2)
+    assert fresh.load_state_dict(saved)
+    kept = fresh.observation.clone()
+    assert kept[..., 1].ne(0).all()
+    saved["observation"][0, 1] += 1
     fresh = make("limit4-v0", "sync", 2)
     assert not fresh.load_state_dict(saved)
-    assert fresh.observation[..., 1].eq(0).all()
+    assert torch.equal(fresh.observation[0, 0], kept[0, 0])
+    assert fresh.observation[0, 1, 1] == 0, "the other one begins anew"
+    assert fresh.observation[0, 1, 0] != kept[0, 1, 0]
 
 
 # Collecting and training
