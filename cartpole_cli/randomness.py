@@ -33,6 +33,10 @@ class Streams:
         """Streams of the same seeds that share no number with these."""
         return Streams(self.seeds, self.device, name=f"{self.name}/{name}")
 
+    def select(self, indices: Sequence[int]) -> "Streams":
+        """The streams of some of the seeds, by their places among these."""
+        return Streams([self.seeds[index] for index in indices], self.device, name=self.name)
+
     def integer(self, index: int, stream: str, *counters: int) -> int:
         """A 64-bit integer for seed number `index`: a seed for someone else's generator."""
         return self._key(index, stream, counters) % 2**64

@@ -69,6 +69,8 @@ class TrainerRecipe(Section):
     """Budget in environment steps; the iteration that reaches it is the last."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random number of the run."""
+    num_seeds: Annotated[int, Field(ge=1, le=1_024)] = 1
+    """More than 1: a study, of that many seeds from `seed` on, trained as one computation."""
     learning_rate: PositiveFloat = 1e-3
     """Adam's step size."""
     learning_rate_schedule: Literal["constant", "linear"] = "linear"
@@ -171,6 +173,16 @@ class Recipe(Section):
                 f"allowed: at most {environment.max_episode_steps}"
             )
             yield "trainer.stop_at_return", target, reason
+
+    @property
+    def seeds(self) -> range:
+        """The seeds trained."""
+        return range(self.trainer.seed, self.trainer.seed + self.trainer.num_seeds)
+
+    def for_seed(self, seed: int) -> "Recipe":
+        """The recipe that trains one of the seeds alone."""
+        trainer = self.trainer.model_copy(update={"seed": seed, "num_seeds": 1})
+        return self.model_copy(update={"trainer": trainer})
 
     def to_toml(self) -> str:
         """The resolved recipe, every field with its value (fields that are unset are left out)."""

@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from cartpole_cli.recipe import Recipe
     from cartpole_cli.runs.session import Session
-    from cartpole_cli.runs.summary import Summary
+    from cartpole_cli.runs.summary import StudySummary, Summary
 
     Opener = Callable[[torch.device, Console], Session]
 
@@ -38,6 +37,9 @@ def train(
     recipe: Annotated[str | None, typer.Option(help="A recipe's name or path; default: reinforce.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with a run, by its folder or name.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same as trainer.seed=SEED.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="A study: N seeds from SEED on, trained as one computation.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The run's folder in the runs folder.")] = None,
@@ -49,7 +51,7 @@ def train(
     from cartpole_cli.errors import CartpoleError
     from cartpole_cli.recipe_files import find_recipe, load_recipe
 
-    options = {"seed": seed, "device": device}
+    options = {"seed": seed, "num_seeds": seeds, "device": device}
     changes = [*(overrides or []), *(f"trainer.{key}={value}" for key, value in options.items() if value is not None)]
     if resume is not None:
         if recipe is not None or name is not None:
@@ -88,10 +90,9 @@ def _resumed(target: str, runs_dir: Path, changes: list[str]) -> "tuple[Opener, 
         from cartpole_cli.runs.session import Session
 
         session = Session.resume(run, device=device, tell=_tell)
-        trainer = session.trainer
-        _print(
-            console, f"resuming {run.directory.path} after {trainer.iteration} iterations, {trainer.env_steps[0]} steps"
-        )
+        steps = sum(seed.env_steps for seed in session.runs.values())
+        done = f"{session.trainer.iteration} iterations, {steps} steps"
+        _print(console, f"resuming {run.directory.path} after {done}")
         for note in run.notes:
             _print(console, f"note: {note}")
         return session
@@ -99,11 +100,11 @@ def _resumed(target: str, runs_dir: Path, changes: list[str]) -> "tuple[Opener, 
     return open_session, run.recipe
 
 
-def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool) -> "Summary":
+def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool) -> "Summary | StudySummary":
     from rich.console import Console
 
     console = Console(stderr=as_json, quiet=quiet, highlight=False)
-    _print(console, f"{recipe.algorithm.name} on {recipe.environment.id}, seed {recipe.trainer.seed}")
+    _print(console, f"{recipe.algorithm.name} on {recipe.environment.id}, {_seeds(recipe.seeds)}")
 
     import torch  # a second, so something is said before it
 
@@ -117,39 +118,35 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
     session = open_session(device, console)
     display = TrainingDisplay(
-        console, num_steps=recipe.trainer.num_steps, steps_before=int(session.trainer.env_steps[0])
+        console,
+        num_steps=recipe.trainer.num_steps,
+        num_seeds=len(recipe.seeds),
+        steps_before=sum(run.env_steps for run in session.runs.values()),
     )
     with session, _stop_on_signal(session), display:
         for report in session.reports():
             display.update(report)
         display.say("scoring the best checkpoint")
         summary = session.finish()
-    _print(console, describe(summary))
+    _show(console, summary)
     if as_json:
-        print(json.dumps(asdict(summary)))
+        print(json.dumps(summary.as_plain_data()))
     return summary
 
 
-def describe(summary: "Summary") -> str:
-    """The result in a few lines."""
-    effort = f"{summary.env_steps} steps, {summary.seconds:.1f} s"
-    if summary.status == "interrupted":
-        return f"interrupted after {effort}; to go on: cartpole train --resume {summary.run_dir}"
-    if summary.status == "failed":
-        return (
-            f"failed after {effort}: not finite: {summary.failure}; try a lower trainer.learning_rate\n"
-            f"last good checkpoint: {summary.best_checkpoint or 'none yet'}"
-        )
-    assert summary.mean_return is not None
-    assert summary.min_return is not None
-    assert summary.ci95 is not None
-    low, high = summary.ci95
-    return (
-        f"{'solved' if summary.solved else 'finished'} after {effort}\n"
-        f"held-out return {summary.mean_return:.1f} (95 % interval {low:.1f} to {high:.1f}, "
-        f"worst {summary.min_return:.1f}, {summary.episodes} episodes)\n"
-        f"best checkpoint: {summary.best_checkpoint}"
-    )
+def _show(console: "Console", summary: "Summary | StudySummary") -> None:
+    from cartpole_cli.cli.outcome import describe_run, describe_study, study_table
+    from cartpole_cli.runs.summary import Summary
+
+    if isinstance(summary, Summary):
+        _print(console, describe_run(summary))
+    else:
+        console.print(study_table(summary))
+        _print(console, describe_study(summary))
+
+
+def _seeds(seeds: range) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
 
 
 def _device_hint(asked: str, chosen: str) -> str:

@@ -7,7 +7,7 @@ knows next-step autoreset only: the row after an end is a reset, ignores its act
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -137,6 +137,17 @@ class GymnasiumAdapter:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.streams.device)
+
+    def keep_seeds(self, indices: Sequence[int]) -> None:
+        kept = list(indices)
+        for index, environment in enumerate(self._environments):
+            if index not in kept:
+                environment.close()
+        self.streams, self.num_seeds = self.streams.select(kept), len(kept)
+        self._environments = [self._environments[index] for index in kept]
+        self._logs = [self._logs[index] for index in kept]
+        self.num_episodes, self._over = self.num_episodes[kept], self._over[kept]
+        self.observation = self.observation[kept]
 
     def state_dict(self) -> dict[str, Any]:
         return {

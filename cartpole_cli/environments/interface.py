@@ -1,5 +1,6 @@
 """What every environment offers to the training loop."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -80,6 +81,10 @@ class TrainingEnvironment(VectorEnvironment, Protocol):
         Raises:
             ValueError: the environments cannot be divided into groups of that size.
         """
+        ...
+
+    def keep_seeds(self, indices: Sequence[int]) -> None:
+        """Go on with some of the seeds, by their places among these."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -47,6 +47,10 @@ class Physics:
         """The physics of the given environments, along the last axis."""
         return Physics(**{field.name: getattr(self, field.name)[..., environments] for field in fields(self)})
 
+    def select_seeds(self, seeds: list[int]) -> "Physics":
+        """The physics of the given seeds, along the first axis."""
+        return Physics(**{field.name: getattr(self, field.name)[seeds] for field in fields(self)})
+
     @cached_property
     def total_mass(self) -> Float[Tensor, "*environments"]:
         """Cart and pole, kg."""

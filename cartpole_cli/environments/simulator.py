@@ -1,6 +1,7 @@
 """The native backend: S x N cart-poles stepped as one tensor computation on the training device."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,6 +48,7 @@ class CartPoleSimulator:
         self._limits = torch.tensor([POSITION_LIMIT, math.inf, ANGLE_LIMIT, math.inf], device=self.device, dtype=dtype)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
+        self._block = torch.empty(self.num_seeds, 0, num_envs, 4, device=self.device, dtype=dtype)
         self.num_resets = 0
         self.num_steps = 0
         self.reset()
@@ -117,6 +119,13 @@ class CartPoleSimulator:
 
     def _start_states(self, uniform: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4"]:
         return (uniform.to(self.dtype) * 2 - 1) * START_RANGE
+
+    def keep_seeds(self, indices: Sequence[int]) -> None:
+        kept = list(indices)
+        self.streams, self.num_seeds = self.streams.select(kept), len(kept)
+        self.state, self.elapsed, self._block = self.state[kept], self.elapsed[kept], self._block[kept]
+        self.physics = self.physics.select_seeds(kept)
+        self._ones, self._valid = self._ones[kept], self._valid[kept]
 
     def state_dict(self) -> dict[str, Any]:
         return {

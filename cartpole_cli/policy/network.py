@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -110,9 +111,34 @@ class PolicyNetwork(nn.Module):
             return streams.uniform("actions", *counters, shape=shape)
         return streams.normal("actions", *counters, shape=(*shape, self.head.num_outputs))
 
+    @classmethod
+    def stack(cls, policies: Sequence["PolicyNetwork"]) -> "PolicyNetwork":
+        """The seeds of several networks of one architecture as one network."""
+        stacked = deepcopy(policies[0])
+        stacked.num_seeds = sum(policy.num_seeds for policy in policies)
+        parts = zip(*(policy.parameters() for policy in policies), strict=True)
+        for parameter, of_each in zip(stacked.parameters(), parts, strict=True):
+            parameter.data = torch.cat([part.data for part in of_each])
+        return stacked
+
+    def select(self, indices: Sequence[int]) -> "PolicyNetwork":
+        """A copy that holds some of the seeds, by their places among these."""
+        chosen = deepcopy(self)
+        chosen.keep_seeds(indices)
+        return chosen
+
+    def keep_seeds(self, indices: Sequence[int]) -> None:
+        """Go on with some of the seeds, by their places among these; an optimizer of these parameters has to follow."""
+        for parameter in self.parameters():
+            parameter.data = parameter.data[list(indices)]
+        self.num_seeds = len(indices)
+
     def seed_state(self, index: int) -> dict[str, Tensor]:
         """The parameters of one seed, as a network with S = 1 loads them."""
-        return {key: value[index : index + 1].clone() for key, value in self.state_dict().items()}
+        return {
+            key: value[index : index + 1].clone(memory_format=torch.contiguous_format)
+            for key, value in self.state_dict().items()
+        }
 
 
 def _build_head(architecture: Architecture, num_seeds: int, device: torch.device) -> CategoricalHead | GaussianHead:

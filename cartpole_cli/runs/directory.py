@@ -1,10 +1,12 @@
 """Names and paths of a run's files, and the one way they are written."""
 
+import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cartpole_cli.errors import CartpoleError
 
@@ -13,20 +15,20 @@ FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """The folder of one run."""
+    """The folder of one run, or of a study, which has a folder of this kind for each of its seeds."""
 
     path: Path
 
     @classmethod
-    def create(cls, runs_dir: Path, *, recipe_name: str, seed: int, name: str | None) -> "RunDirectory":
-        """Make the folder: `name`, or one of time, recipe and seed that no other run has.
+    def create(cls, runs_dir: Path, *, recipe_name: str, suffix: str, name: str | None) -> "RunDirectory":
+        """Make the folder: `name`, or one of time, recipe and suffix (s<seed>, x<seeds>) that no other run has.
 
         Raises:
             CartpoleError: the name is taken or cannot be a folder's, or the folder cannot be made.
         """
         if name is not None and (not name.strip(" .") or FORBIDDEN.search(name)):
             raise CartpoleError(f"--name {name!r}: not a folder's name; allowed: no separators and none of <>:\"|?*")
-        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe_name}-s{seed}"
+        stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe_name}-{suffix}"
         path, attempt = runs_dir / stem, 1
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,14 @@ class RunDirectory:
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
 
+    @property
+    def study(self) -> Path:
+        return self.path / "study.json"
+
+    def of_seed(self, seed: int) -> "RunDirectory":
+        """A study's folder of one seed."""
+        return RunDirectory(self.path / f"s{seed}")
+
     def snapshot(self, env_steps: int) -> Path:
         return self.path / "checkpoints" / f"step_{env_steps:09d}.pth"
 
@@ -91,6 +101,11 @@ def write_file(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """As `write_file`."""
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _made(path: Path) -> bool:

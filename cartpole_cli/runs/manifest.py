@@ -12,13 +12,12 @@ import torch
 PACKAGES = ("cartpole-cli", "torch", "numpy", "gymnasium")
 
 
-def describe_circumstances(device: torch.device, seed: int) -> dict[str, Any]:
+def describe_circumstances(device: torch.device) -> dict[str, Any]:
     """What is known when a run starts: plain data."""
     return {
         "status": "running",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "seed": seed,
         "device": str(device),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},

@@ -13,7 +13,7 @@ from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
 from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_file
 
-FIXED = ("environment", "policy", "algorithm.name", "trainer.seed")
+FIXED = ("environment", "policy", "algorithm.name", "trainer.seed", "trainer.num_seeds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,8 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
         for key, (old, new) in changes.items()
         if key.startswith(FIXED)
     ]
-    done = int(state["trainer"]["env_steps"].min()) if state else 0
-    if "trainer.num_steps" in changes and after.trainer.num_steps <= done:
-        reason = f"the run has done {done} already; allowed: more than that"
-        problems.append(f"command line: trainer.num_steps = {after.trainer.num_steps}: {reason}")
+    if state and "trainer.num_steps" in changes:
+        problems += _budget_problems(after.trainer.num_steps, state)
     if problems:
         raise CartpoleError(*problems)
     return Resumable(directory, after, state, tuple(_notes(before, after)))
@@ -76,6 +74,20 @@ def trim_metrics(path: Path, iteration: int) -> None:
         kept.append(line)
     if len(kept) < len(lines):
         write_file(path, b"".join(kept))
+
+
+def _budget_problems(num_steps: int, state: dict[str, Any]) -> Iterator[str]:
+    done = int(state["trainer"]["env_steps"].min())
+    left = [
+        str(seed)
+        for seed, run in state["runs"].items()
+        if run["finished"] and not run["solved"] and not run["failure"] and seed not in state["trainer"]["seeds"]
+    ]
+    if num_steps <= done:
+        yield f"command line: trainer.num_steps = {num_steps}: the run has done {done} already; allowed: more than that"
+    if left:
+        reason = f"seed {', '.join(left)} spent the old budget while others went on; allowed: unchanged"
+        yield f"command line: trainer.num_steps = {num_steps}: {reason}"
 
 
 def _find(target: str, runs_dir: Path) -> Path:

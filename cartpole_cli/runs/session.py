@@ -1,33 +1,33 @@
-"""A run from start to summary: a trainer, its files and its trackers."""
+"""A run or a study from start to summary: a trainer, and the files and trackers of its seeds."""
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from uuid import uuid4
 
 import torch
-from torch import Tensor
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
-from cartpole_cli.runs.directory import RunDirectory, write_file
+from cartpole_cli.runs.directory import RunDirectory, write_file, write_json
 from cartpole_cli.runs.manifest import describe_circumstances
-from cartpole_cli.runs.resume import Resumable, trim_metrics
-from cartpole_cli.runs.summary import Summary
-from cartpole_cli.runs.trackers import build_trackers
-from cartpole_cli.runs.video import check_can_film, film
+from cartpole_cli.runs.resume import Resumable
+from cartpole_cli.runs.seed_run import SeedRun
+from cartpole_cli.runs.summary import StudySummary, Summary, summarize_study
+from cartpole_cli.runs.video import check_can_film
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.evaluation import Evaluation
-from cartpole_cli.training.trainer import Report, SeedReport, Trainer
+from cartpole_cli.training.reports import Report
+from cartpole_cli.training.trainer import Trainer
 
 
 class Session:
-    """One run on disk, made by `create` or `resume`.
+    """One run, or one study of several seeds, on disk; made by `create` or `resume`.
 
     Use as a context manager: leaving it by an exception marks the run as failed. `tell` receives warnings and hints
     for the user.
@@ -40,18 +40,26 @@ class Session:
         directory: RunDirectory,
         *,
         device: torch.device,
-        seconds: float,
-        tracker_id: str,
+        state: dict[str, Any] | None,
         tell: Callable[[str], None],
     ) -> None:
         self.recipe, self.trainer, self.directory, self.device = recipe, trainer, directory, device
         self.stop_requested = False
-        self._manifest = describe_circumstances(device, recipe.trainer.seed)
-        self._seconds, self._tracker_id = seconds, tracker_id
-        write_file(directory.recipe, recipe.to_toml().encode())
-        self._write_manifest("running")
-        self._save_last()
-        self._trackers = build_trackers(recipe, directory.metrics, tracker_id, tell, resumed=trainer.iteration > 0)
+        self._is_study = recipe.trainer.num_seeds > 1
+        self._seconds: float = state["seconds"] if state else 0.0
+        self._manifest = describe_circumstances(device)
+        self.runs = {
+            seed: SeedRun(
+                recipe.for_seed(seed),
+                directory.of_seed(seed) if self._is_study else directory,
+                self._manifest,
+                state["runs"][seed] if state else None,
+            )
+            for seed in recipe.seeds
+        }
+        for seed, finished in zip(trainer.streams.seeds, trainer.finished.tolist(), strict=True):
+            self.runs[seed].finished = finished
+        self._begin(tell)
 
     @classmethod
     def create(
@@ -69,9 +77,11 @@ class Session:
         Raises:
             CartpoleError: the environment or the folder cannot be made.
         """
-        trainer = _build_trainer(recipe, device)
-        directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, seed=recipe.trainer.seed, name=name)
-        return cls(recipe, trainer, directory, device=device, seconds=0.0, tracker_id=uuid4().hex[:8], tell=tell)
+        trainer = _build_trainer(recipe, recipe.seeds, device)
+        settings = recipe.trainer
+        suffix = f"x{settings.num_seeds}" if settings.num_seeds > 1 else f"s{settings.seed}"
+        directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
+        return cls(recipe, trainer, directory, device=device, state=None, tell=tell)
 
     @classmethod
     def resume(cls, run: Resumable, *, device: torch.device, tell: Callable[[str], None]) -> "Session":
@@ -80,19 +90,31 @@ class Session:
         Raises:
             CartpoleError: the environment cannot be made, or last.pth does not fit the recipe.
         """
-        trainer, seconds, tracker_id = _build_trainer(run.recipe, device), 0.0, uuid4().hex[:8]
-        if run.state is not None:
-            try:
-                same_episodes = trainer.load_state_dict(run.state["trainer"])
-                trainer.evaluator.seconds = run.state["evaluation_seconds"]
-                seconds, tracker_id = run.state["seconds"], run.state["tracker_id"]
-            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {reason}") from error
-            if not same_episodes:
-                tell("note: not every environment could be put back into its episode; new ones have begun there")
-        trim_metrics(run.directory.metrics, trainer.iteration)
-        return cls(run.recipe, trainer, run.directory, device=device, seconds=seconds, tracker_id=tracker_id, tell=tell)
+        state = run.state
+        if state is None:
+            trainer = _build_trainer(run.recipe, run.recipe.seeds, device)
+            return cls(run.recipe, trainer, run.directory, device=device, state=None, tell=tell)
+        try:
+            trainer = _build_trainer(run.recipe, state["trainer"]["seeds"], device)
+            same_episodes = trainer.load_state_dict(state["trainer"])
+            trainer.evaluator.seconds = state["evaluation_seconds"]
+            session = cls(run.recipe, trainer, run.directory, device=device, state=state, tell=tell)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {reason}") from error
+        if not same_episodes:
+            tell("note: not every environment could be put back into its episode; new ones have begun there")
+        return session
+
+    def _begin(self, tell: Callable[[str], None]) -> None:
+        """Write what is known before the first report."""
+        if self._is_study:
+            write_file(self.directory.recipe, self.recipe.to_toml().encode())
+            self._write_study_manifest("running")
+        self._save_last()
+        for run in self.runs.values():
+            study = self.directory.path.name if self._is_study else None
+            run.open(self.trainer.iteration, self._seconds, tell, study=study)
 
     def __enter__(self) -> "Session":
         return self
@@ -102,9 +124,9 @@ class Session:
     ) -> None:
         if kind is not None:
             with suppress(CartpoleError):  # what ended the run is the news
-                self._write_manifest("interrupted" if kind is KeyboardInterrupt else "failed")
-        for tracker in self._trackers:
-            tracker.close()
+                self._write_manifests("interrupted" if kind is KeyboardInterrupt else "failed")
+        for run in self.runs.values():
+            run.close()
         self.trainer.environment.close()
 
     def request_stop(self) -> None:
@@ -122,88 +144,27 @@ class Session:
                 break
         self._seconds = time.perf_counter() - started
 
-    def finish(self) -> Summary:
-        """Write last.pth, score best.pth on the final set, and close the books."""
+    def finish(self) -> Summary | StudySummary:
+        """Write last.pth, score every best.pth on the final set, and close the books."""
         self._save_last()
-        evaluation_seconds = self.trainer.evaluator.seconds
-        trainer, status = self.trainer, "interrupted"
-        if bool(trainer.finished[0]):
-            status = "failed" if trainer.failures[0] else "finished"
-        final = self._final_evaluation() if status != "interrupted" and self.directory.best.exists() else None
-        self._write_manifest(status)
-        return Summary(
-            run_dir=str(self.directory.path),
-            best_checkpoint=str(self.directory.best) if self.directory.best.exists() else None,
-            mean_return=final.mean if final else None,
-            min_return=min(final.returns) if final else None,
-            ci95=final.ci95 if final else None,
-            episodes=len(final.returns) if final else 0,
-            env_steps=int(trainer.env_steps[0]),
-            seconds=round(self._seconds, 3),
-            evaluation_seconds=round(evaluation_seconds, 3),
-            solved=trainer.solved[0],
-            failure=trainer.failures[0],
-            status=status,
-        )
+        seconds = {"seconds": self._seconds, "evaluation_seconds": self.trainer.evaluator.seconds}
+        finals = self._final_evaluations()
+        summaries = [
+            run.finish(finals.get(run.seed), interrupted=not run.finished, **seconds) for run in self.runs.values()
+        ]
+        if not self._is_study:
+            return summaries[0]
+        summary = summarize_study(self.directory, summaries)
+        write_json(self.directory.study, summary.as_plain_data())
+        self._write_study_manifest(summary.status)
+        return summary
 
     def _record(self, report: Report) -> None:
         """Write an iteration's files, last.pth at the end: what it says has happened is in the others."""
-        seed, settings, iteration = report.seeds[0], self.recipe.trainer, report.iteration
-        record = {
-            "iteration": iteration,
-            "env_steps": seed.env_steps,
-            "seconds": round(self._seconds, 4),
-            "episodes": seed.episodes,
-            "episode_return": seed.episode_return,
-            **seed.diagnostics,
-        }
-        for evaluation in (seed.evaluation, seed.confirmation):
-            if evaluation is not None:
-                record[f"{evaluation.set_name}_return"] = evaluation.mean
-        for tracker in self._trackers:
-            tracker.log(record)
-        if seed.improved:
-            self._save_best(iteration, seed)
-        if settings.save_every and iteration % settings.save_every == 0:
-            snapshot = self._policy_checkpoint({"iteration": iteration, "env_steps": seed.env_steps})
-            save_checkpoint(self.directory.snapshot(seed.env_steps), snapshot)
-        if settings.render_every and iteration % settings.render_every == 0:
-            self._film(iteration, seed.env_steps)
-        if iteration % settings.checkpoint_every == 0:
+        for place, seed in enumerate(report.seeds):
+            self.runs[seed.seed].record(report.iteration, self._seconds, seed, self.trainer.policy, place)
+        if report.iteration % self.recipe.trainer.checkpoint_every == 0:
             self._save_last()
-
-    def _film(self, iteration: int, env_steps: int) -> None:
-        path = self.directory.video(env_steps)
-        policy, device = self.trainer.policy, self.device
-
-        def act(observation: Tensor) -> Tensor:
-            return policy.greedy_action(observation.to(device))
-
-        film(act, self.recipe.environment, path, seed=self.recipe.trainer.seed)
-        for tracker in self._trackers:
-            tracker.log_video(path, iteration)
-
-    def _save_best(self, iteration: int, seed: SeedReport) -> None:
-        metadata = {
-            "iteration": iteration,
-            "env_steps": seed.env_steps,
-            "seed": self.recipe.trainer.seed,
-            "evaluation": seed.evaluation and _without_returns(seed.evaluation),
-            "confirmation": seed.confirmation and _without_returns(seed.confirmation),
-        }
-        save_checkpoint(self.directory.best, self._policy_checkpoint(metadata))
-        _write_json(self.directory.best_metadata, metadata)
-
-    def _policy_checkpoint(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """A policy that needs no other file: weights, architecture, and the recipe it came from."""
-        policy = self.trainer.policy
-        return {
-            "kind": "policy",
-            "architecture": policy.architecture.as_plain_data(),
-            "policy": policy.seed_state(0),
-            "recipe": self.recipe.to_toml(),
-            "metadata": metadata,
-        }
 
     def _save_last(self) -> None:
         state = {
@@ -212,32 +173,36 @@ class Session:
             "trainer": self.trainer.state_dict(),
             "seconds": self._seconds,
             "evaluation_seconds": self.trainer.evaluator.seconds,
-            "tracker_id": self._tracker_id,
+            "runs": {seed: run.state_dict() for seed, run in self.runs.items()},
         }
         save_checkpoint(self.directory.last, state)
 
-    def _final_evaluation(self) -> Evaluation:
-        policy = load_policy(self.directory.best, self.device)
-        evaluation = self.trainer.evaluator.final(policy)[0]
-        _write_json(self.directory.evaluation, evaluation.as_plain_data())
-        return evaluation
+    def _final_evaluations(self) -> dict[int, Evaluation]:
+        """The final score of each seed that has finished with a best.pth, all played at once."""
+        scored = [run for run in self.runs.values() if run.finished and run.directory.best.exists()]
+        if not scored:
+            return {}
+        policy = PolicyNetwork.stack([load_policy(run.directory.best, self.device) for run in scored])
+        seeds = [run.seed for run in scored]
+        return dict(zip(seeds, self.trainer.evaluator.final(policy, Streams(seeds, self.device)), strict=True))
 
-    def _write_manifest(self, status: str) -> None:
-        self._manifest["status"] = status
-        self._manifest["seconds"] = round(self._seconds, 3)
-        self._manifest["env_steps"] = int(self.trainer.env_steps[0])
-        _write_json(self.directory.manifest, self._manifest)
+    def _write_manifests(self, status: str) -> None:
+        for run in self.runs.values():
+            if not run.finished:
+                run.write_manifest(status, self._seconds)
+        if self._is_study:
+            self._write_study_manifest(status)
+
+    def _write_study_manifest(self, status: str) -> None:
+        progress = {
+            "status": status,
+            "seconds": round(self._seconds, 3),
+            "env_steps": sum(run.env_steps for run in self.runs.values()),
+        }
+        write_json(self.directory.manifest, self._manifest | {"seeds": list(self.recipe.seeds)} | progress)
 
 
-def _build_trainer(recipe: Recipe, device: torch.device) -> Trainer:
+def _build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) -> Trainer:
     if recipe.trainer.render_every:
         check_can_film()
-    return build_trainer(recipe, [recipe.trainer.seed], device)
-
-
-def _without_returns(evaluation: Evaluation) -> dict[str, Any]:
-    return {key: value for key, value in evaluation.as_plain_data().items() if key != "returns"}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
+    return build_trainer(recipe, seeds, device)

@@ -56,13 +56,21 @@ class WandbTracker:
         run_path: the run's folder; W&B's files go to its `wandb` folder.
         run_id: W&B's name for it.
         resumed: whether a run of that name goes on.
+        study: the study it is a part of, W&B's group.
         tell: receives the warnings and, for an offline run, the command that uploads it.
     """
 
     def __init__(
-        self, recipe: Recipe, run_path: Path, run_id: str, tell: Callable[[str], None], *, resumed: bool = False
+        self,
+        recipe: Recipe,
+        run_path: Path,
+        run_id: str,
+        tell: Callable[[str], None],
+        *,
+        resumed: bool = False,
+        study: str | None = None,
     ) -> None:
-        self._tell, self._id, self._resumed = tell, run_id, resumed
+        self._tell, self._id, self._resumed, self._study = tell, run_id, resumed, study
         self._run: Any = None
         # No crash reports to W&B, and so no connection at all while offline.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -99,7 +107,9 @@ class WandbTracker:
                 # W&B keeps the name of a run that it could not begin online.
                 id=self._id if mode == recipe.logger.mode else f"{self._id}-{mode}",
                 resume="allow" if self._resumed and mode == "online" else None,
-                name=run_path.name,
+                name=run_path.name if self._study is None else f"{self._study}-{run_path.name}",
+                group=self._study,
+                reinit="create_new",
                 dir=str(run_path),
                 config=recipe.model_dump(mode="json"),
                 mode=mode,
@@ -132,12 +142,12 @@ class WandbTracker:
 
 
 def build_trackers(
-    recipe: Recipe, metrics: Path, run_id: str, tell: Callable[[str], None], *, resumed: bool
+    recipe: Recipe, metrics: Path, run_id: str, tell: Callable[[str], None], *, resumed: bool, study: str | None
 ) -> list[Tracker]:
     """metrics.jsonl, and W&B if the recipe turns it on."""
     trackers: list[Tracker] = [MetricsFile(metrics)]
     if recipe.logger.type == "wandb" and recipe.logger.mode != "disabled":
-        trackers.append(WandbTracker(recipe, metrics.parent, run_id, tell, resumed=resumed))
+        trackers.append(WandbTracker(recipe, metrics.parent, run_id, tell, resumed=resumed, study=study))
     return trackers
 
 

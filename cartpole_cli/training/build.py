@@ -40,7 +40,7 @@ def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) ->
         environment=environment,
         policy=policy,
         optimizer=Adam(policy.parameters(), max_grad_norm=settings.max_grad_norm),
-        evaluator=build_evaluator(recipe, streams),
+        evaluator=build_evaluator(recipe),
         streams=streams,
         budget=Budget(
             num_steps=settings.num_steps,
@@ -53,11 +53,10 @@ def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) ->
     )
 
 
-def build_evaluator(recipe: Recipe, streams: Streams) -> Evaluator:
+def build_evaluator(recipe: Recipe) -> Evaluator:
     """The judge of what a recipe trains."""
     return Evaluator(
         partial(build_judge, recipe.environment),
-        streams.named("evaluation"),
         selection_episodes=recipe.trainer.evaluation_episodes,
         confirmation_horizon=2 if is_cart_pole(recipe.environment) else 1,
     )

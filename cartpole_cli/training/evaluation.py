@@ -59,7 +59,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Plays S policies on named sets of episodes that share no start state with each other or with training.
+    """Plays the policies of S seeds on named sets of episodes that share no start state with each other or training.
 
     - "selection": which checkpoint is best; the same episodes each time.
     - "confirmation": is the target really reached? 100 fresh episodes each time it is asked, which last
@@ -69,7 +69,6 @@ class Evaluator:
 
     Args:
         judge: makes the environment that judges, from streams, a number of episodes and a horizon.
-        streams: of the run's seeds.
         selection_episodes: size of the selection set.
         confirmation_horizon: 1, or more where the return counts the steps survived.
     """
@@ -77,31 +76,30 @@ class Evaluator:
     def __init__(
         self,
         judge: Callable[[Streams, int, int], VectorEnvironment],
-        streams: Streams,
         *,
         selection_episodes: int,
         confirmation_horizon: int,
     ) -> None:
-        self._judge, self._streams = judge, streams
+        self._judge = judge
         self._selection_episodes, self._confirmation_horizon = selection_episodes, confirmation_horizon
         self.seconds = 0.0
         """Time spent in here so far."""
 
-    def selection(self, policy: PolicyNetwork) -> list[Evaluation]:
-        return self._play(policy, "selection", "selection", self._selection_episodes)
+    def selection(self, policy: PolicyNetwork, streams: Streams) -> list[Evaluation]:
+        return self._play(policy, streams, "selection", "selection", self._selection_episodes)
 
-    def confirmation(self, policy: PolicyNetwork, iteration: int) -> list[Evaluation]:
+    def confirmation(self, policy: PolicyNetwork, streams: Streams, iteration: int) -> list[Evaluation]:
         stream = f"confirmation/{iteration}"
-        return self._play(policy, "confirmation", stream, CONFIRMATION_EPISODES, self._confirmation_horizon)
+        return self._play(policy, streams, "confirmation", stream, CONFIRMATION_EPISODES, self._confirmation_horizon)
 
-    def final(self, policy: PolicyNetwork) -> list[Evaluation]:
-        return self._play(policy, "final", "final", FINAL_EPISODES)
+    def final(self, policy: PolicyNetwork, streams: Streams) -> list[Evaluation]:
+        return self._play(policy, streams, "final", "final", FINAL_EPISODES)
 
     def _play(
-        self, policy: PolicyNetwork, set_name: str, stream: str, num_episodes: int, horizon: int = 1
+        self, policy: PolicyNetwork, streams: Streams, set_name: str, stream: str, num_episodes: int, horizon: int = 1
     ) -> list[Evaluation]:
         started = time.perf_counter()
-        environment = self._judge(self._streams.named(stream), num_episodes, horizon)
+        environment = self._judge(streams.named("evaluation").named(stream), num_episodes, horizon)
         try:
             returns = play(policy, environment)
         finally:

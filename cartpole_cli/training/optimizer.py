@@ -31,16 +31,27 @@ class Adam:
     ) -> None:
         self._parameters = list(parameters)
         self.max_grad_norm, self.betas, self.epsilon = max_grad_norm, betas, epsilon
-        self.flat: Float[Tensor, "S P"] = _matrix_for(self._parameters)
-        for parameter, view in zip(self._parameters, _views(self.flat, self._parameters), strict=True):
-            view.copy_(parameter.data)
-            parameter.data = view
+        self._bind()
         self.first_moment = torch.zeros_like(self.flat)
         self.second_moment = torch.zeros_like(self.flat)
         # beta^t per seed, kept as a running product: torch's pow has other bits in a vector than alone.
         self.beta_powers: Float[Tensor, "2 S"] = self.flat.new_ones(2, self.flat.shape[0])
+
+    def _bind(self) -> None:
+        """Make the parameters views of one matrix, and their gradients of another."""
+        self.flat: Float[Tensor, "S P"] = _matrix_for(self._parameters)
+        for parameter, view in zip(self._parameters, _views(self.flat, self._parameters), strict=True):
+            view.copy_(parameter.data)
+            parameter.data = view
         self._gradient = torch.zeros_like(self.flat)
         self._gradient_views = _views(self._gradient, self._parameters)
+
+    def keep_seeds(self, indices: Sequence[int]) -> None:
+        """Go on with some of the seeds, by their places among these, after their parameters have."""
+        self._bind()
+        places = list(indices)
+        self.first_moment, self.second_moment = self.first_moment[places], self.second_moment[places]
+        self.beta_powers = self.beta_powers[:, places]
 
     def accumulate(self, total: Float[Tensor, "S"]) -> None:
         """Add the gradient of each seed's loss to what the next step uses."""

@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +16,10 @@ class EpisodeStatistics:
 
     def __init__(self, num_seeds: int, num_envs: int, device: torch.device) -> None:
         self.running: Float[Tensor, "S N"] = torch.zeros(num_seeds, num_envs, device=device)
+
+    def keep_seeds(self, indices: Sequence[int]) -> None:
+        """Go on with some of the seeds, by their places among these."""
+        self.running = self.running[list(indices)]
 
     def update(self, rollout: Rollout) -> tuple[Int[Tensor, "S"], Float[Tensor, "S"]]:
         """How many episodes ended, and their mean return (nan where none did)."""

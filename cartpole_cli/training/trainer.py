@@ -5,9 +5,11 @@ stops by leaving the loop.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
+from itertools import compress
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.training.evaluation import Evaluation, Evaluator
 from cartpole_cli.training.optimizer import Adam
+from cartpole_cli.training.reports import Report, SeedReport
 from cartpole_cli.training.statistics import EpisodeStatistics, UpdateStatistics
 
 
@@ -36,38 +39,11 @@ class Budget:
     stop_at_return: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedReport:
-    """What one iteration did to one seed."""
-
-    env_steps: int
-    episodes: int
-    episode_return: float | None
-    diagnostics: dict[str, float]
-    hint: str | None
-    evaluation: Evaluation | None
-    confirmation: Evaluation | None
-    improved: bool
-    solved: bool
-    failure: str | None
-    """What was not finite, and when; a seed that has failed learns no more."""
-    finished: bool
-
-    @property
-    def failed(self) -> bool:
-        return self.failure is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One iteration of all seeds."""
-
-    iteration: int
-    seeds: tuple[SeedReport, ...]
-
-
 class Trainer:
-    """Trains S seeds until each is solved, out of budget or no longer finite."""
+    """Trains S seeds until each is solved, out of budget or no longer finite.
+
+    A seed that has finished leaves the computation; the last ones to finish stay in it.
+    """
 
     def __init__(
         self,
@@ -86,8 +62,8 @@ class Trainer:
         self.iteration = 0
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
-        self.solved = [False] * num_seeds
-        self.failures: list[str | None] = [None] * num_seeds
+        self.ended = [False] * num_seeds
+        """Which seeds are solved or have failed: with more budget the others would go on."""
         self.best_score = [(float("-inf"), float("-inf"))] * num_seeds
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
         self.reference = deepcopy(policy).requires_grad_(False) if algorithm.reference_every > 1 else policy
@@ -95,13 +71,30 @@ class Trainer:
     def iterations(self) -> Iterator[Report]:
         """One report per iteration until every seed has finished."""
         while not bool(self.finished.all()):
+            self._leave_out_finished()
             if self.reference is not self.policy and self.iteration % self.algorithm.reference_every == 0:
                 self.reference.load_state_dict(self.policy.state_dict())
             rollout = self.algorithm.collect(self.environment, self.policy, self.streams, self.iteration)
             update = self._update(rollout)
             self.iteration += 1
-            self.env_steps += torch.where(self.finished, 0, rollout.num_steps)
+            self.env_steps += rollout.num_steps
             yield self._report(rollout, update)
+
+    def _leave_out_finished(self) -> None:
+        """Go on with the other seeds, whose numbers do not depend on those that leave."""
+        going_on = [index for index, finished in enumerate(self.finished.tolist()) if not finished]
+        if len(going_on) == len(self.streams.seeds):
+            return
+        self.streams = self.streams.select(going_on)
+        self.environment.keep_seeds(going_on)
+        self.policy.keep_seeds(going_on)
+        self.optimizer.keep_seeds(going_on)
+        if self.reference is not self.policy:
+            self.reference.keep_seeds(going_on)
+        self.episodes.keep_seeds(going_on)
+        self.env_steps, self.finished = self.env_steps[going_on], self.finished[going_on]
+        self.ended = [self.ended[index] for index in going_on]
+        self.best_score = [self.best_score[index] for index in going_on]
 
     def _update(self, rollout: Rollout) -> UpdateStatistics:
         progress = (self.env_steps / self.budget.schedule_steps).clamp(max=1.0)
@@ -110,7 +103,7 @@ class Trainer:
         )
         targets = self.algorithm.targets(rollout, self.policy, self.reference)
         statistics = UpdateStatistics(len(self.streams.seeds), self.streams.device, self.algorithm.diagnostics(targets))
-        active = ~self.finished
+        active = torch.ones_like(self.finished)
         pending = torch.zeros_like(active)
         for epoch in self.algorithm.epochs(targets, self.streams, self.iteration, progress):
             for batch in epoch:
@@ -132,31 +125,26 @@ class Trainer:
         episodes, episode_return = (column.tolist() for column in self.episodes.update(rollout))
         diagnostics = {name: values.tolist() for name, values in update.means().items()}
         broken = update.failures()
-        was_finished: list[bool] = self.finished.tolist()
         env_steps: list[int] = self.env_steps.tolist()
         over_budget = [steps >= self.budget.num_steps for steps in env_steps]
         scheduled = self.iteration % self.budget.evaluate_every == 0
-        due = [
-            (scheduled or over) and not unable and not done
-            for over, unable, done in zip(over_budget, broken, was_finished, strict=True)
-        ]
+        due = [(scheduled or over) and not unable for over, unable in zip(over_budget, broken, strict=True)]
         evaluations, confirmations = self._evaluate(due)
         seeds = []
         for index, evaluation in enumerate(evaluations):
             confirmation = confirmations[index]
             solved = confirmation is not None and self._reaches_target(confirmation)
-            self.solved[index] = self.solved[index] or solved
             lost = broken[index]
             if evaluation is not None and not math.isfinite(evaluation.mean):
                 lost = "held-out return"
-            if lost and not was_finished[index]:
-                self.failures[index] = f"{lost} in iteration {self.iteration}"
+            self.ended[index] = solved or lost is not None
             improved = (
                 evaluation is not None and not lost and (self._is_best(index, evaluation, confirmation) or solved)
             )
             numbers = {name: values[index] for name, values in diagnostics.items()}
             seeds.append(
                 SeedReport(
+                    seed=self.streams.seeds[index],
                     env_steps=env_steps[index],
                     episodes=int(episodes[index]),
                     episode_return=episode_return[index] if episodes[index] else None,
@@ -165,9 +153,9 @@ class Trainer:
                     evaluation=evaluation,
                     confirmation=confirmation,
                     improved=improved,
-                    solved=self.solved[index],
-                    failure=self.failures[index],
-                    finished=was_finished[index] or solved or bool(self.failures[index]) or over_budget[index],
+                    solved=solved,
+                    failure=lost and f"{lost} in iteration {self.iteration}",
+                    finished=self.ended[index] or over_budget[index],
                 )
             )
         self.finished = self.finished.new_tensor([seed.finished for seed in seeds])
@@ -175,14 +163,20 @@ class Trainer:
 
     def _evaluate(self, due: list[bool]) -> tuple[list[Evaluation | None], list[Evaluation | None]]:
         """Selection scores of the seeds that are due, and confirmation scores of those that reach the target."""
-        nothing: list[Evaluation | None] = [None] * len(due)
-        if not any(due):
-            return nothing, nothing
-        selected = _only(self.evaluator.selection(self.policy), due)
+        selected = self._play(self.evaluator.selection, due)
         reached = [evaluation is not None and self._reaches_target(evaluation) for evaluation in selected]
-        if not any(reached):
-            return selected, nothing
-        return selected, _only(self.evaluator.confirmation(self.policy, self.iteration), reached)
+        confirm = partial(self.evaluator.confirmation, iteration=self.iteration)
+        return selected, self._play(confirm, reached)
+
+    def _play(
+        self, play: Callable[[PolicyNetwork, Streams], list[Evaluation]], wanted: list[bool]
+    ) -> list[Evaluation | None]:
+        """Evaluations of the wanted seeds, None for the others."""
+        places = list(compress(range(len(wanted)), wanted))
+        if not places:
+            return [None] * len(wanted)
+        evaluations = iter(play(self.policy.select(places), self.streams.select(places)))
+        return [next(evaluations) if want else None for want in wanted]
 
     def _reaches_target(self, evaluation: Evaluation) -> bool:
         target = self.budget.stop_at_return
@@ -202,15 +196,14 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All that the next iteration depends on: plain data and live tensors, to be written or copied at once."""
         return {
+            "seeds": list(self.streams.seeds),
             "policy": self.policy.state_dict(),
             "reference": None if self.reference is self.policy else self.reference.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "environment": self.environment.state_dict(),
             "iteration": self.iteration,
             "env_steps": self.env_steps,
-            "finished": self.finished,
-            "solved": self.solved,
-            "failures": self.failures,
+            "ended": self.ended,
             "best_score": self.best_score,
             "episode_return": self.episodes.running,
         }
@@ -218,7 +211,8 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where `state_dict` was taken; whether the episodes under way go on, or new ones had to begin.
 
-        The budget may be another one: a seed that had spent it goes on if there is more.
+        The trainer's seeds have to be those of `state["seeds"]`. The budget may be another one: a seed that had spent
+        it goes on if there is more.
         """
         self.policy.load_state_dict(state["policy"])
         if self.reference is not self.policy:
@@ -228,13 +222,8 @@ class Trainer:
         self.iteration = state["iteration"]
         device = self.streams.device
         self.env_steps = state["env_steps"].clone().to(device)
-        self.solved, self.failures = list(state["solved"]), list(state["failures"])
-        ended = [solved or bool(failure) for solved, failure in zip(self.solved, self.failures, strict=True)]
-        self.finished = self.finished.new_tensor(ended) | (self.env_steps >= self.budget.num_steps)
+        self.ended = list(state["ended"])
+        self.finished = self.finished.new_tensor(self.ended) | (self.env_steps >= self.budget.num_steps)
         self.best_score = [tuple(score) for score in state["best_score"]]
         self.episodes.running = state["episode_return"].to(device) * same_episodes
         return same_episodes
-
-
-def _only(evaluations: list[Evaluation], wanted: list[bool]) -> list[Evaluation | None]:
-    return [evaluation if want else None for evaluation, want in zip(evaluations, wanted, strict=True)]

@@ -1,0 +1,175 @@
+"""What there is to see of a run, and of a study: lines and tables of their newest report."""
+
+import math
+from collections import deque
+from statistics import median
+from typing import Protocol
+
+from rich.table import Table
+from rich.text import Text
+
+from cartpole_cli.training.reports import Report, SeedReport
+
+SPARKLINE_WIDTH = 24
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class View(Protocol):
+    """Takes every report, and shows how things stand."""
+
+    def see(self, report: Report) -> None: ...
+
+    @property
+    def env_steps(self) -> int:
+        """Steps done so far, of all seeds."""
+        ...
+
+    @property
+    def budget_used(self) -> int:
+        """The same, with a seed that has finished counting its whole budget."""
+        ...
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the newest report has held-out returns."""
+        ...
+
+    def line(self, speed: str) -> str: ...
+    def table(self) -> Table: ...
+
+
+class RunView:
+    """One seed, with all its numbers."""
+
+    def __init__(self, num_steps: int) -> None:
+        self._returns: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
+        self._num_steps = num_steps
+        self._best: float | None = None
+
+    def see(self, report: Report) -> None:
+        self._iteration, self._seed = report.iteration, report.seeds[0]
+        episode_return, evaluation = self._seed.episode_return, self._seed.evaluation
+        if episode_return is not None and math.isfinite(episode_return):
+            self._returns.append(episode_return)
+        if evaluation is not None and self._seed.improved:
+            self._best = evaluation.mean
+
+    @property
+    def env_steps(self) -> int:
+        return self._seed.env_steps
+
+    @property
+    def budget_used(self) -> int:
+        return self._seed.env_steps
+
+    @property
+    def evaluated(self) -> bool:
+        return self._seed.evaluation is not None
+
+    def line(self, speed: str) -> str:
+        seed = self._seed
+        parts = [f"iteration {self._iteration}", f"steps {seed.env_steps}", speed]
+        if seed.episode_return is not None:
+            parts.append(f"return {number(seed.episode_return)}")
+        if seed.evaluation is not None:
+            parts.append(f"held out {number(seed.evaluation.mean)}")
+        if seed.confirmation is not None:
+            parts.append(f"confirmation {number(seed.confirmation.mean)}")
+        if self._best is not None:
+            parts.append(f"best {number(self._best)}")
+        parts += [f"{name} {number(value)}" for name, value in seed.diagnostics.items()]
+        return "  ".join(parts)
+
+    def table(self) -> Table:
+        table = _grid()
+        trend = sparkline(list(self._returns))
+        table.add_row("return", Text(f"{number(self._returns[-1])}  {trend}" if self._returns else "no episode yet"))
+        table.add_row("held out, best", Text("not evaluated yet" if self._best is None else number(self._best)))
+        for name, value in self._seed.diagnostics.items():
+            table.add_row(name.replace("_", " "), Text(number(value)))
+        if self._seed.hint is not None:
+            table.add_row("hint", Text(self._seed.hint, style="dim"))
+        return table
+
+
+class StudyView:
+    """Many seeds: how many are where, and the median of those under way."""
+
+    def __init__(self, num_steps: int, num_seeds: int) -> None:
+        self._num_steps, self._num_seeds = num_steps, num_seeds
+        self._newest: dict[int, SeedReport] = {}
+        self._held_out: dict[int, float] = {}
+        self._trend: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
+
+    def see(self, report: Report) -> None:
+        self._iteration = report.iteration
+        self._newest |= {seed.seed: seed for seed in report.seeds}
+        evaluated = {seed.seed: seed.evaluation.mean for seed in report.seeds if seed.evaluation is not None}
+        self._held_out |= evaluated
+        self.evaluated = bool(evaluated)
+        returns = [seed.episode_return for seed in report.seeds if seed.episode_return is not None]
+        self._return = median(returns) if returns else None
+        if self._return is not None and math.isfinite(self._return):
+            self._trend.append(self._return)
+
+    @property
+    def env_steps(self) -> int:
+        return sum(seed.env_steps for seed in self._newest.values())
+
+    @property
+    def budget_used(self) -> int:
+        gone = self._num_seeds - len(self._newest)
+        used = (self._num_steps if seed.finished else seed.env_steps for seed in self._newest.values())
+        return gone * self._num_steps + sum(used)
+
+    def line(self, speed: str) -> str:
+        parts = [f"iteration {self._iteration}", f"steps {self.env_steps}", speed, self._standing()]
+        if self._return is not None:
+            parts.append(f"return, median {number(self._return)}")
+        if self._held_out:
+            parts.append(f"held out {self._held_out_spread()}")
+        return "  ".join(parts)
+
+    def table(self) -> Table:
+        table = _grid()
+        table.add_row("seeds", Text(self._standing()))
+        trend = sparkline(list(self._trend))
+        table.add_row(
+            "return, median", Text(f"{number(self._trend[-1])}  {trend}" if self._trend else "no episode yet")
+        )
+        table.add_row("held out", Text(self._held_out_spread() if self._held_out else "not evaluated yet"))
+        return table
+
+    def _standing(self) -> str:
+        solved = sum(seed.solved for seed in self._newest.values())
+        failed = sum(seed.failed for seed in self._newest.values())
+        training = sum(not seed.finished for seed in self._newest.values())
+        text = f"{training} of {self._num_seeds} seeds training, {solved} solved"
+        return text + (f", {failed} failed" if failed else "")
+
+    def _held_out_spread(self) -> str:
+        values = sorted(self._held_out.values())
+        return f"{number(values[0])} .. {number(median(values))} .. {number(values[-1])}"
+
+
+def sparkline(values: list[float]) -> str:
+    """One character per value, from the lowest to the highest block."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((value - low) * scale)] for value in values)
+
+
+def number(value: float) -> str:
+    """Three figures, more for large numbers."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table

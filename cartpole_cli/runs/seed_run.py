@@ -1,0 +1,159 @@
+"""One seed on disk: the files and trackers of a run, or of a study's part."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from torch import Tensor
+
+from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.recipe import Recipe
+from cartpole_cli.runs.checkpoint import save_checkpoint
+from cartpole_cli.runs.directory import RunDirectory, write_file, write_json
+from cartpole_cli.runs.resume import trim_metrics
+from cartpole_cli.runs.summary import Summary
+from cartpole_cli.runs.trackers import Tracker, build_trackers
+from cartpole_cli.runs.video import film
+from cartpole_cli.training.evaluation import Evaluation
+from cartpole_cli.training.reports import SeedReport
+
+NEW = {"env_steps": 0, "solved": False, "failure": None, "finished": False}
+
+
+class SeedRun:
+    """Writes what one seed's reports say, and remembers how the seed is doing.
+
+    Args:
+        recipe: the seed's own, as if it were trained alone.
+        directory: where its files go.
+        manifest: what run.json says besides the run's state.
+        state: `state_dict` of one that goes on, None for a new one.
+    """
+
+    def __init__(
+        self, recipe: Recipe, directory: RunDirectory, manifest: dict[str, Any], state: dict[str, Any] | None
+    ) -> None:
+        self.recipe, self.directory, self.seed = recipe, directory, recipe.trainer.seed
+        self._manifest = manifest | {"seed": self.seed}
+        state = state or NEW | {"tracker_id": uuid4().hex[:8]}
+        self.env_steps: int = state["env_steps"]
+        self.solved: bool = state["solved"]
+        self.failure: str | None = state["failure"]
+        self.finished: bool = state["finished"]
+        self._tracker_id: str = state["tracker_id"]
+        self._trackers: list[Tracker] = []
+
+    def open(self, iteration: int, seconds: float, tell: Callable[[str], None], *, study: str | None) -> None:
+        """Begin, or go on after that many iterations, with what the files say beyond them forgotten."""
+        trim_metrics(self.directory.metrics, iteration)
+        write_file(self.directory.recipe, self.recipe.to_toml().encode())
+        self.write_manifest("running", seconds)
+        self._trackers = build_trackers(
+            self.recipe, self.directory.metrics, self._tracker_id, tell, resumed=iteration > 0, study=study
+        )
+
+    def record(self, iteration: int, seconds: float, report: SeedReport, policy: PolicyNetwork, place: int) -> None:
+        """Write one iteration's files; the seed's parameters are at that place of the policy's stack."""
+        self.env_steps, self.solved = report.env_steps, report.solved
+        self.failure, self.finished = report.failure, report.finished
+        numbers = {
+            "iteration": iteration,
+            "env_steps": report.env_steps,
+            "seconds": round(seconds, 4),
+            "episodes": report.episodes,
+            "episode_return": report.episode_return,
+            **report.diagnostics,
+        }
+        for evaluation in (report.evaluation, report.confirmation):
+            if evaluation is not None:
+                numbers[f"{evaluation.set_name}_return"] = evaluation.mean
+        for tracker in self._trackers:
+            tracker.log(numbers)
+        settings = self.recipe.trainer
+        if report.improved:
+            self._save_best(iteration, report, policy, place)
+        if settings.save_every and iteration % settings.save_every == 0:
+            metadata = {"iteration": iteration, "env_steps": report.env_steps}
+            self._save_policy(self.directory.snapshot(report.env_steps), policy, place, metadata)
+        if settings.render_every and iteration % settings.render_every == 0:
+            self._film(iteration, policy.select([place]))
+
+    def finish(
+        self, final: Evaluation | None, *, interrupted: bool, seconds: float, evaluation_seconds: float
+    ) -> Summary:
+        """Write the final score, if there is one, and close the books."""
+        status = "interrupted" if interrupted else "failed" if self.failure else "finished"
+        if final is not None:
+            write_json(self.directory.evaluation, final.as_plain_data())
+        self.write_manifest(status, seconds)
+        return Summary(
+            run_dir=str(self.directory.path),
+            seed=self.seed,
+            best_checkpoint=str(self.directory.best) if self.directory.best.exists() else None,
+            mean_return=final.mean if final else None,
+            min_return=min(final.returns) if final else None,
+            ci95=final.ci95 if final else None,
+            episodes=len(final.returns) if final else 0,
+            env_steps=self.env_steps,
+            seconds=round(seconds, 3),
+            evaluation_seconds=round(evaluation_seconds, 3),
+            solved=self.solved,
+            failure=self.failure,
+            status=status,
+        )
+
+    def close(self) -> None:
+        """Let go of the trackers."""
+        for tracker in self._trackers:
+            tracker.close()
+        self._trackers = []
+
+    def write_manifest(self, status: str, seconds: float) -> None:
+        progress = {"status": status, "seconds": round(seconds, 3), "env_steps": self.env_steps}
+        write_json(self.directory.manifest, self._manifest | progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "env_steps": self.env_steps,
+            "solved": self.solved,
+            "failure": self.failure,
+            "finished": self.finished,
+            "tracker_id": self._tracker_id,
+        }
+
+    def _save_best(self, iteration: int, report: SeedReport, policy: PolicyNetwork, place: int) -> None:
+        metadata = {
+            "iteration": iteration,
+            "env_steps": report.env_steps,
+            "seed": self.seed,
+            "evaluation": report.evaluation and _without_returns(report.evaluation),
+            "confirmation": report.confirmation and _without_returns(report.confirmation),
+        }
+        self._save_policy(self.directory.best, policy, place, metadata)
+        write_json(self.directory.best_metadata, metadata)
+
+    def _save_policy(self, path: Path, policy: PolicyNetwork, place: int, metadata: dict[str, Any]) -> None:
+        """A policy that needs no other file: weights, architecture, and the recipe it came from."""
+        content = {
+            "kind": "policy",
+            "architecture": policy.architecture.as_plain_data(),
+            "policy": policy.seed_state(place),
+            "recipe": self.recipe.to_toml(),
+            "metadata": metadata,
+        }
+        save_checkpoint(path, content)
+
+    def _film(self, iteration: int, policy: PolicyNetwork) -> None:
+        path, device = self.directory.video(self.env_steps), next(policy.parameters()).device
+
+        def act(observation: Tensor) -> Tensor:
+            return policy.greedy_action(observation.to(device))
+
+        film(act, self.recipe.environment, path, seed=self.seed)
+        for tracker in self._trackers:
+            tracker.log_video(path, iteration)
+
+
+def _without_returns(evaluation: Evaluation) -> dict[str, Any]:
+    return {key: value for key, value in evaluation.as_plain_data().items() if key != "returns"}

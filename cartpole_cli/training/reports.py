@@ -1,0 +1,36 @@
+"""What the trainer tells after each iteration: plain records, for files, screens and trackers."""
+
+from dataclasses import dataclass
+
+from cartpole_cli.training.evaluation import Evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedReport:
+    """What one iteration did to one seed."""
+
+    seed: int
+    env_steps: int
+    episodes: int
+    episode_return: float | None
+    diagnostics: dict[str, float]
+    hint: str | None
+    evaluation: Evaluation | None
+    confirmation: Evaluation | None
+    improved: bool
+    solved: bool
+    failure: str | None
+    """What was not finite, and when; a seed that has failed learns no more."""
+    finished: bool
+
+    @property
+    def failed(self) -> bool:
+        return self.failure is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One iteration of the seeds that took part in it."""
+
+    iteration: int
+    seeds: tuple[SeedReport, ...]
