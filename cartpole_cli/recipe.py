@@ -124,7 +124,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> "Recipe":
-        problems = [*self._algorithm_problems(), *self._task_problems()]
+        problems = [*self._algorithm_problems(), *self._task_problems(), *self._study_problems()]
         if problems:
             raise PydanticCustomError("across_fields", "{text}", {"text": str(problems), "problems": problems})
         return self
@@ -173,6 +173,13 @@ class Recipe(Section):
                 f"allowed: at most {environment.max_episode_steps}"
             )
             yield "trainer.stop_at_return", target, reason
+
+    def _study_problems(self) -> Iterator[Problem]:
+        environment = self.environment
+        processes = isinstance(environment, GymnasiumEnvironment) and environment.vectorization_mode == "async"
+        if processes and self.trainer.num_seeds > 1:
+            reason = "a study steps its seeds' environments in turn; allowed: 'sync', 'vector_entry_point'"
+            yield "environment.vectorization_mode", "async", reason
 
     @property
     def seeds(self) -> range:

@@ -5,16 +5,17 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from cartpole_cli.cli.tables import Column, fitting, plain_table, printable, rich_table
 
-    from cartpole_cli.runs.reading import Run, Score
+if TYPE_CHECKING:
+    from cartpole_cli.runs.fields import Score
+    from cartpole_cli.runs.reading import Run, Study
 
 EXIT_NO_RUN = 1
 SECONDS_BETWEEN_LINES = 1.0
@@ -23,21 +24,7 @@ LEGEND = {
     OVERLAPS: "not distinguishable from the best run: their 95 % intervals overlap",
     SELECTION: "not scored on the final set yet: the return on the episodes its checkpoint was chosen on",
 }
-GAP = 2
 DISPENSABLE = ("recipe", "environment", "time", "algorithm", "env steps", "worst", "status", "95 % interval", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the table."""
-
-    heading: str
-    is_number: bool
-    cells: list[str]
-
-    @property
-    def width(self) -> int:
-        return max(map(len, (self.heading, *self.cells)))
 
 
 def best(
@@ -54,21 +41,24 @@ def best(
 ) -> None:
     """List runs, best first: by mean return, worst episode, longer-horizon return, fewer steps.
 
-    The keys of --json: run, run_dir, best_checkpoint, recipe, algorithm, environment, set (final, or selection for a
+    Of a study the best seed is listed; all of them, where RUNS_DIR is the study's own folder.
+
+    The keys of --json: run, run_dir, study (name, num_seeds, num_solved, mean_return, env_steps: interquartile means
+    with 95 % intervals), best_checkpoint, recipe, algorithm, environment, set (final, or selection for a
     run without a final score), episodes, mean_return, min_return, ci95, longer_horizon_return, confirmed (with
     --confirm: set, episodes, mean_return, min_return, ci95), distinguishable (false: its interval overlaps the best
     run's), env_steps, seconds, status (finished, running, interrupted, failed or broken), problem (what is
     wrong with it). What is not known is null.
     """
     from cartpole_cli.errors import CartpoleError
-    from cartpole_cli.runs.ranking import as_plain_data, ranked, winner
+    from cartpole_cli.runs.ranking import as_plain_data, best_of_studies, ranked, winner
     from cartpole_cli.runs.reading import read_runs
 
     if only_path and as_json:
         raise CartpoleError("--path, --json: give one of them")
     found = [
         run
-        for run in ranked(read_runs(runs_dir))
+        for run in best_of_studies(ranked(read_runs(runs_dir)))
         if algorithm in {None, run.algorithm} and environment in {None, run.environment}
     ]
     shown, rest = found[:limit], found[limit:]
@@ -84,7 +74,7 @@ def best(
 
 def _print_path(run: "Run | None", runs_dir: Path) -> None:
     if run is None:
-        print(f"no run in {_printable(str(runs_dir))} has a checkpoint with a score", file=sys.stderr)
+        print(f"no run in {printable(str(runs_dir))} has a checkpoint with a score", file=sys.stderr)
         raise typer.Exit(EXIT_NO_RUN)
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(run.directory.best) + b"\n")  # a path need not be text
@@ -129,13 +119,13 @@ def _print_table(runs: "list[Run]", rest: "list[Run]", runs_dir: Path) -> None:
     columns = _columns(runs, console.encoding) if runs else []
     lines = _notes(runs, rest) if runs else [f"no runs to show in {runs_dir}"]
     if console.is_terminal:
-        fitting = _fitting(columns, console.width)
-        missing = [column.heading for column in columns if column not in fitting]
+        shown = fitting(columns, console.width, DISPENSABLE)
+        missing = [column.heading for column in columns if column not in shown]
         lines += [f"left out, the terminal is too narrow: {', '.join(filter(None, missing))}"] if missing else []
-        console.print(_table(fitting))
+        console.print(rich_table(shown))
     else:
-        lines = [*_plain_table(columns), *lines]
-    text = "\n".join(_printable(line, console.encoding) for line in lines)
+        lines = [*plain_table(columns), *lines]
+    text = "\n".join(printable(line, console.encoding) for line in lines)
     console.print(text, markup=False, soft_wrap=True)
 
 
@@ -153,42 +143,13 @@ def _columns(runs: "list[Run]", encoding: str) -> list[Column]:
         Column("time", True, [_duration(run.seconds) for run in runs]),
         Column("status", False, [run.status for run in runs]),
     ]
-    return [replace(column, cells=[_printable(cell, encoding) for cell in column.cells]) for column in columns]
+    return [replace(column, cells=[printable(cell, encoding) for cell in column.cells]) for column in columns]
 
 
 def _score_columns(heading: str, scores: "list[Score | None]") -> list[Column]:
     figures = [_figures(score) for score in scores]
     headings = (heading, "95 % interval", "worst")
     return [Column(heading, True, [row[place] for row in figures]) for place, heading in enumerate(headings)]
-
-
-def _fitting(columns: list[Column], width: int) -> list[Column]:
-    """The columns without those that a narrow terminal has no room for."""
-    for heading in DISPENSABLE:
-        if sum(column.width + GAP for column in columns) - GAP > width:
-            columns = [column for column in columns if column.heading != heading]
-    return columns
-
-
-def _table(columns: list[Column]) -> "Table":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
-    for column in columns:
-        table.add_column(column.heading, justify="right" if column.is_number else "left", overflow="fold")
-    for place, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
-        table.add_row(*map(Text, cells), style=None if place else "bold")
-    return table
-
-
-def _plain_table(columns: list[Column]) -> list[str]:
-    padded = [
-        [f"{text:{'>' if column.is_number else '<'}{column.width}}" for text in (column.heading, *column.cells)]
-        for column in columns
-    ]
-    return [(" " * GAP).join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
 def _figures(score: "Score | None") -> tuple[str, str, str]:
@@ -214,10 +175,21 @@ def _notes(runs: "list[Run]", rest: "list[Run]") -> list[str]:
     if len({run.environment for run in runs if run.score}) > 1:
         notes.append("returns of different environments may not compare: --environment chooses one")
     notes += [f"{run.name}: {run.problem}" for run in runs if run.problem]
+    notes += [f"{run.name}: {_standing(run.study)}" for run in runs if run.study]
     if rest:
         broken = sum(run.problem is not None for run in rest)
         notes.append(f"{len(rest)} more{f', {broken} of them broken' if broken else ''}: --limit shows them")
     return notes
+
+
+def _standing(study: "Study") -> str:
+    text = f"best of {study.num_seeds} seeds"
+    if study.mean_return is not None:
+        low, high = study.mean_return.ci95
+        text += f"; final return, IQM {_number(study.mean_return.iqm)} ({_number(low)} to {_number(high)})"
+    if study.num_solved is not None:
+        text += f"; {study.num_solved} solved"
+    return f"{text}; all: cartpole best {study.directory.path}"
 
 
 def _number(value: float) -> str:
@@ -231,9 +203,3 @@ def _duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
-
-
-def _printable(text: str, encoding: str = "utf-8") -> str:
-    """Names of folders and fields of files may hold anything, control sequences too."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)

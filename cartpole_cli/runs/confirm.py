@@ -11,7 +11,7 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe_files import load_recipe
 from cartpole_cli.runs.checkpoint import load_policy
 from cartpole_cli.runs.directory import RunDirectory
-from cartpole_cli.runs.reading import Score
+from cartpole_cli.runs.fields import Score
 from cartpole_cli.training.evaluation import Evaluation, GreedyPolicy, play
 
 

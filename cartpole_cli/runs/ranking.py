@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from math import inf
+from pathlib import Path
 from typing import Any
 
-from cartpole_cli.runs.reading import BROKEN, Run, Score
+from cartpole_cli.runs.fields import Score
+from cartpole_cli.runs.reading import BROKEN, Run
 
 
 def ranked(runs: Iterable[Run]) -> list[Run]:
@@ -18,6 +20,18 @@ def distinguishable(run: Run, best: Run) -> bool | None:
     if run is best or mine is None or other is None:
         return None
     return mine.ci95[1] < other.ci95[0] or other.ci95[1] < mine.ci95[0]
+
+
+def best_of_studies(runs: Iterable[Run]) -> list[Run]:
+    """Of ranked runs those of no study, and each study's first."""
+    seen: set[Path] = set()
+    chosen = []
+    for run in runs:
+        if run.study is None or run.study.directory.path not in seen:
+            chosen.append(run)
+        if run.study is not None:
+            seen.add(run.study.directory.path)
+    return chosen
 
 
 def winner(runs: Iterable[Run]) -> Run | None:
@@ -43,6 +57,7 @@ def as_plain_data(run: Run, best: Run) -> dict[str, Any]:
     return {
         "run": run.name,
         "run_dir": str(run.directory.path),
+        "study": run.study and run.study.as_plain_data(),
         "best_checkpoint": str(run.directory.best) if run.has_checkpoint else None,
         "recipe": run.recipe,
         "algorithm": run.algorithm,

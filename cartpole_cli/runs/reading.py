@@ -3,43 +3,46 @@
 import json
 import os
 import re
-import tomllib
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.runs.directory import RunDirectory
+from cartpole_cli.runs.fields import Aggregate, Reader, Score, parse_recipe
 
 BROKEN = "broken"
 RUN_FILES = {"run.json", "recipe.toml", "best.pth"}
-LARGEST = 1e300
 METRICS_TAIL = 16_384
-TABLE_START = re.compile(r"^(?=\[)", re.MULTILINE)
-FOLDER_OF_RECIPE = re.compile(r"\d{8}-\d{6}-(.+)-s\d+(-\d+)?")
+FOLDER_OF_RECIPE = re.compile(r"\d{8}-\d{6}-(.+)-[sx]\d+(-\d+)?")
+SEED_FOLDER = re.compile(r"s\d+")
 RECIPE_OPTION = re.compile(r"\0--recipe[\0=]([^\0]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Returns on one set of episodes: "final", "selection" (on which the checkpoint was chosen) or "confirm"."""
+class Study:
+    """A study that runs belong to, and what it wrote when it ended: interquartile means over its seeds."""
 
-    set_name: str
-    episodes: int
-    mean_return: float
-    min_return: float
-    ci95: tuple[float, float]
+    directory: RunDirectory
+    num_seeds: int
+    num_solved: int | None
+    mean_return: Aggregate | None
+    env_steps: Aggregate | None
+
+    @property
+    def name(self) -> str:
+        return self.directory.path.name
 
     def as_plain_data(self) -> dict[str, Any]:
+        """The study of a run in `cartpole best --json`."""
+        means = {"mean_return": self.mean_return, "env_steps": self.env_steps}
         return {
-            "set": self.set_name,
-            "episodes": self.episodes,
-            "mean_return": self.mean_return,
-            "min_return": self.min_return,
-            "ci95": list(self.ci95),
+            "name": self.name,
+            "num_seeds": self.num_seeds,
+            "num_solved": self.num_solved,
+            **{key: value and asdict(value) for key, value in means.items()},
         }
 
 
@@ -53,6 +56,7 @@ class Run:
     """
 
     directory: RunDirectory
+    study: Study | None
     status: str
     problem: str | None
     recipe: str | None
@@ -67,7 +71,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.directory.path.name
+        folder = self.directory.path.name
+        return folder if self.study is None else f"{self.study.name}/{folder}"
 
 
 def read_runs(runs_dir: Path) -> list[Run]:
@@ -80,66 +85,40 @@ def read_runs(runs_dir: Path) -> list[Run]:
         paths = list(runs_dir.iterdir())
     except OSError as error:
         raise CartpoleError(f"{runs_dir}: not a folder of runs ({error.strerror})") from error
-    runs = (_read_run(RunDirectory(path)) for path in paths)
-    return [run for run in runs if run is not None]
+    return [run for path in paths for run in _runs_in(path)]
 
 
-class _Reader:
-    """Reads fields that anybody may have damaged: what is wrong is noted, and read as None."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def fields(self, path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-        try:
-            content = parse(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            self.problems.append(f"{path.name}: missing")
-        except OSError as error:
-            self.problems.append(f"{path.name}: cannot be read ({error.strerror})")
-        except (ValueError, RecursionError):  # also text that is not UTF-8
-            self.problems.append(f"{path.name}: not valid {path.suffix[1:].upper()}")
-        else:
-            if isinstance(content, dict):
-                return content
-            self.problems.append(f"{path.name}: no fields in it")
-        return {}
-
-    def text(self, value: Any, name: str) -> str | None:
-        if isinstance(value, str):
-            return value
-        self._note(value, name, "text")
-        return None
-
-    def number(self, value: Any, name: str, least: float = -LARGEST) -> float | None:
-        if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= LARGEST:
-            return float(value)
-        self._note(value, name, "a number" if least < 0 else "a number from 0")
-        return None
-
-    def score(self, value: Any, name: str, set_name: str) -> Score | None:
-        if not isinstance(value, dict):
-            self._note(value, name, "fields")
-            return None
-        episodes = self.number(value.get("episodes"), f"{name}: episodes", 0.0)
-        mean = self.number(value.get("mean_return"), f"{name}: mean_return")
-        worst = self.number(value.get("min_return"), f"{name}: min_return")
-        interval = value.get("ci95")
-        if not isinstance(interval, list) or len(interval) != 2:
-            self._note(interval, f"{name}: ci95", "two numbers")
-            return None
-        low, high = (self.number(end, f"{name}: ci95") for end in interval)
-        if episodes is None or mean is None or worst is None or low is None or high is None:
-            return None
-        return Score(set_name, int(episodes), mean, worst, (low, high))
-
-    def _note(self, value: Any, name: str, right: str) -> None:
-        self.problems.append(f"{name}: missing" if value is None else f"{name}: not {right}")
+def _runs_in(path: Path) -> Iterator[Run]:
+    """The run in a folder, or the runs of the study in it."""
+    seeds = seed_folders(path)
+    study = _read_study(RunDirectory(path), len(seeds)) if seeds else None
+    for folder in seeds or [path]:
+        run = _read_run(RunDirectory(folder), study)
+        if run is not None:
+            yield run
 
 
-def _read_run(directory: RunDirectory) -> Run | None:
+def seed_folders(path: Path) -> list[Path]:
+    """The runs of the study in a folder, by seed; none if it holds no study."""
+    with suppress(OSError):
+        found = [entry for entry in path.iterdir() if SEED_FOLDER.fullmatch(entry.name)]
+        return sorted(found, key=lambda folder: int(folder.name[1:]))
+    return []
+
+
+def _read_study(directory: RunDirectory, num_seeds: int) -> Study:
+    """What study.json says, which a study writes when it ends."""
+    reader, aggregates = Reader(), []
+    content = reader.fields(directory.study, json.loads)
+    for key in ("mean_return", "env_steps"):
+        aggregates.append(reader.aggregate(content.get(key), f"study.json: {key}"))
+    solved = reader.number(content.get("num_solved"), "study.json: num_solved", 0.0)
+    return Study(directory, num_seeds, None if solved is None else int(solved), *aggregates)
+
+
+def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:
     """A run; None for a file, or a folder without any of a run's files."""
-    reader = _Reader()
+    reader = Reader()
     try:
         files = {path.name for path in directory.path.iterdir()}
         if not files & RUN_FILES:
@@ -157,9 +136,10 @@ def _read_run(directory: RunDirectory) -> Run | None:
     problem = reader.problems[0] if reader.problems else None
     return Run(
         directory=directory,
+        study=study,
         status=BROKEN if problem or status is None else status,
         problem=problem,
-        recipe=_recipe_name(directory.path.name, manifest.get("command")),
+        recipe=_recipe_name((study.directory if study else directory).path.name, manifest.get("command")),
         algorithm=algorithm,
         environment=environment,
         score=None if problem else score,
@@ -170,8 +150,8 @@ def _read_run(directory: RunDirectory) -> Run | None:
     )
 
 
-def _task(reader: _Reader, directory: RunDirectory) -> tuple[str | None, str | None]:
-    recipe = reader.fields(directory.recipe, _parse_recipe)
+def _task(reader: Reader, directory: RunDirectory) -> tuple[str | None, str | None]:
+    recipe = reader.fields(directory.recipe, parse_recipe)
     names = []
     for section, key in (("algorithm", "name"), ("environment", "id")):
         table = recipe.get(section)
@@ -180,7 +160,7 @@ def _task(reader: _Reader, directory: RunDirectory) -> tuple[str | None, str | N
     return names[0], names[1]
 
 
-def _scores(reader: _Reader, directory: RunDirectory, files: set[str]) -> tuple[Score | None, float | None]:
+def _scores(reader: Reader, directory: RunDirectory, files: set[str]) -> tuple[Score | None, float | None]:
     """The run's score, and the one that lasts longer."""
     score: Score | None = None
     horizon: float | None = None
@@ -197,13 +177,13 @@ def _scores(reader: _Reader, directory: RunDirectory, files: set[str]) -> tuple[
 
 
 def _effort(
-    reader: _Reader, directory: RunDirectory, manifest: dict[str, Any], *, running: bool
+    reader: Reader, directory: RunDirectory, manifest: dict[str, Any], *, running: bool
 ) -> tuple[int | None, float | None]:
     """Steps and seconds; run.json has those of an ended run, metrics.jsonl those of one under way."""
     steps = reader.number(manifest.get("env_steps"), "run.json: env_steps", 0.0)
     seconds = reader.number(manifest.get("seconds"), "run.json: seconds", 0.0)
     if running:
-        newest, forgiving = _newest_metrics(directory.metrics), _Reader()
+        newest, forgiving = _newest_metrics(directory.metrics), Reader()
         steps = forgiving.number(newest.get("env_steps"), "env_steps", 0.0)
         seconds = forgiving.number(newest.get("seconds"), "seconds", 0.0)
     return None if steps is None else int(steps), seconds
@@ -228,18 +208,3 @@ def _recipe_name(folder: str, command: Any) -> str | None:
         return match[1]
     option = RECIPE_OPTION.search("\0".join(map(str, command))) if isinstance(command, list) else None
     return Path(option[1]).stem if option else None
-
-
-def _parse_recipe(text: str) -> dict[str, Any]:
-    """TOML's tables one by one: runs have most of them in common, and parsing takes ten times as long as reading."""
-    try:
-        tables = [_parse_table(table) for table in TABLE_START.split(text)]
-    except ValueError:  # broken, or a value has lines that look like a table's first
-        return tomllib.loads(text)
-    merged = {key: value for table in tables for key, value in table.items()}
-    return merged if len(merged) == sum(map(len, tables)) else tomllib.loads(text)
-
-
-@cache
-def _parse_table(text: str) -> dict[str, Any]:
-    return tomllib.loads(text)

@@ -15,6 +15,8 @@ from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
 from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
 from cartpole_cli.runs.checkpoint import build_saved_policy, load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
+from cartpole_cli.runs.ranking import ranked, winner
+from cartpole_cli.runs.reading import read_runs, seed_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Target:
 
 
 def find_checkpoint(target: str, runs_dir: Path) -> Path:
-    """The file a user means: a file, a run's folder, or a run's name in the runs folder.
+    """The file a user means: a file, a run's folder, or a run's name in the runs folder; a study's best seed.
 
     Raises:
         CartpoleError: there is none.
@@ -48,7 +50,8 @@ def find_checkpoint(target: str, runs_dir: Path) -> Path:
             if folder.is_file():
                 return folder
             if folder.is_dir():
-                best = RunDirectory(folder).best
+                of_study = winner(ranked(read_runs(folder))) if seed_folders(folder) else None
+                best = (of_study.directory if of_study else RunDirectory(folder)).best
                 if best.is_file():
                     return best
                 raise CartpoleError(f"{folder}: has no best.pth; right would be a run that has been evaluated")
@@ -56,6 +59,15 @@ def find_checkpoint(target: str, runs_dir: Path) -> Path:
     except OSError as error:
         raise CartpoleError(f"{target}: cannot be read ({error.strerror})") from error
     raise CartpoleError(f"{target}: no such file, and no run in {runs_dir}{did_you_mean(target, names)}")
+
+
+def runs_of(target: str, runs_dir: Path) -> list[str]:
+    """The target itself, or a study's runs that have a best.pth."""
+    for folder in (Path(target), runs_dir / target):
+        found = [run.name for run in seed_folders(folder) if RunDirectory(run).best.is_file()]
+        if found:
+            return [f"{target}/{name}" for name in found]
+    return [target]
 
 
 def load_saved_policy(path: Path, device: torch.device) -> SavedPolicy:

@@ -1,0 +1,118 @@
+"""Fields of files that anybody may have damaged. No torch, no numpy: as in `reading.py`."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LARGEST = 1e300
+TABLE_START = re.compile(r"^(?=\[)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Returns on one set of episodes: "final", "selection" (on which the checkpoint was chosen) or "confirm"."""
+
+    set_name: str
+    episodes: int
+    mean_return: float
+    min_return: float
+    ci95: tuple[float, float]
+
+    def as_plain_data(self) -> dict[str, Any]:
+        return {
+            "set": self.set_name,
+            "episodes": self.episodes,
+            "mean_return": self.mean_return,
+            "min_return": self.min_return,
+            "ci95": list(self.ci95),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """An interquartile mean over a study's seeds and its 95 % interval."""
+
+    iqm: float
+    ci95: tuple[float, float]
+
+
+class Reader:
+    """Reads fields that anybody may have damaged: what is wrong is noted, and read as None."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def fields(self, path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+        try:
+            content = parse(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            self.problems.append(f"{path.name}: missing")
+        except OSError as error:
+            self.problems.append(f"{path.name}: cannot be read ({error.strerror})")
+        except (ValueError, RecursionError):  # also text that is not UTF-8
+            self.problems.append(f"{path.name}: not valid {path.suffix[1:].upper()}")
+        else:
+            if isinstance(content, dict):
+                return content
+            self.problems.append(f"{path.name}: no fields in it")
+        return {}
+
+    def text(self, value: Any, name: str) -> str | None:
+        if isinstance(value, str):
+            return value
+        self._note(value, name, "text")
+        return None
+
+    def number(self, value: Any, name: str, least: float = -LARGEST) -> float | None:
+        if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= LARGEST:
+            return float(value)
+        self._note(value, name, "a number" if least < 0 else "a number from 0")
+        return None
+
+    def score(self, value: Any, name: str, set_name: str) -> Score | None:
+        if not isinstance(value, dict):
+            self._note(value, name, "fields")
+            return None
+        episodes = self.number(value.get("episodes"), f"{name}: episodes", 0.0)
+        mean = self.number(value.get("mean_return"), f"{name}: mean_return")
+        worst = self.number(value.get("min_return"), f"{name}: min_return")
+        interval = self._interval(value.get("ci95"), name)
+        if episodes is None or mean is None or worst is None or interval is None:
+            return None
+        return Score(set_name, int(episodes), mean, worst, interval)
+
+    def aggregate(self, value: Any, name: str) -> Aggregate | None:
+        if not isinstance(value, dict):
+            self._note(value, name, "fields")
+            return None
+        iqm, interval = self.number(value.get("iqm"), f"{name}: iqm"), self._interval(value.get("ci95"), name)
+        return None if iqm is None or interval is None else Aggregate(iqm, interval)
+
+    def _interval(self, value: Any, name: str) -> tuple[float, float] | None:
+        if not isinstance(value, list) or len(value) != 2:
+            self._note(value, f"{name}: ci95", "two numbers")
+            return None
+        low, high = (self.number(end, f"{name}: ci95") for end in value)
+        return None if low is None or high is None else (low, high)
+
+    def _note(self, value: Any, name: str, right: str) -> None:
+        self.problems.append(f"{name}: missing" if value is None else f"{name}: not {right}")
+
+
+def parse_recipe(text: str) -> dict[str, Any]:
+    """TOML's tables one by one: runs have most of them in common, and parsing takes ten times as long as reading."""
+    try:
+        tables = [_parse_table(table) for table in TABLE_START.split(text)]
+    except ValueError:  # broken, or a value has lines that look like a table's first
+        return tomllib.loads(text)
+    merged = {key: value for table in tables for key, value in table.items()}
+    return merged if len(merged) == sum(map(len, tables)) else tomllib.loads(text)
+
+
+@cache
+def _parse_table(text: str) -> dict[str, Any]:
+    return tomllib.loads(text)
