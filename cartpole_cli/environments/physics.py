@@ -32,7 +32,7 @@ class Physics:
         """The values of Gymnasium's CartPole-v1 in every environment of the given shape."""
 
         def constant(value: float) -> Tensor:
-            return torch.full(shape, value, device=device, dtype=dtype)
+            return torch.full((), value, device=device, dtype=dtype).expand(shape)
 
         return cls(
             gravity=constant(9.8),
@@ -52,33 +52,37 @@ class Physics:
         return Physics(**{field.name: getattr(self, field.name)[seeds] for field in fields(self)})
 
     @cached_property
-    def total_mass(self) -> Float[Tensor, "*environments"]:
-        """Cart and pole, kg."""
-        return self.cart_mass + self.pole_mass
+    def inverse_mass(self) -> Float[Tensor, "*environments"]:
+        """Of cart and pole together, 1/kg."""
+        return 1 / (self.cart_mass + self.pole_mass)
 
     @cached_property
-    def pole_moment(self) -> Float[Tensor, "*environments"]:
-        """Pole mass times half length, kg m."""
-        return self.pole_mass * self.pole_half_length
+    def lever(self) -> Float[Tensor, "*environments"]:
+        """Pole mass times half length over the total mass, m."""
+        return self.pole_mass * self.pole_half_length * self.inverse_mass
+
+    @cached_property
+    def inertia(self) -> tuple[Float[Tensor, "*environments"], Float[Tensor, "*environments"]]:
+        """c0, c1 of the length c0 - c1 cos^2 theta that turns the pole's torque per mass into its acceleration, m."""
+        return self.pole_half_length * (4.0 / 3.0), self.lever
 
 
 def cart_pole_step(
-    state: Float[Tensor, "*environments 4"], force: Float[Tensor, "*environments"], physics: Physics
-) -> Float[Tensor, "*environments 4"]:
+    state: Float[Tensor, "4 *environments"], force: Float[Tensor, "*environments"], physics: Physics
+) -> Float[Tensor, "4 *environments"]:
     """The state one time step later.
 
     Args:
         state: x (m), x_dot (m/s), theta (rad, 0 is upright), theta_dot (rad/s).
         force: on the cart, newtons, positive to the right.
-        physics: of the same leading shape.
+        physics: of the environments.
     """
-    _, x_dot, theta, theta_dot = state.movedim(-1, 0).contiguous().unbind()
+    _, x_dot, theta, theta_dot = state.unbind()
     sin, cos = theta.sin(), theta.cos()
-    moment, total_mass = physics.pole_moment, physics.total_mass
-    push = (force + moment * theta_dot.square() * sin) / total_mass
-    theta_acceleration = (physics.gravity * sin - cos * push) / (
-        physics.pole_half_length * (4.0 / 3.0 - physics.pole_mass * cos.square() / total_mass)
-    )
-    x_acceleration = push - moment * theta_acceleration * cos / total_mass
-    derivative = torch.stack([x_dot, x_acceleration, theta_dot, theta_acceleration], dim=-1)
-    return state + physics.time_step.unsqueeze(-1) * derivative
+    push = torch.addcmul(force * physics.inverse_mass, theta_dot.square() * sin, physics.lever)
+    torque = torch.addcmul(physics.gravity * sin, cos, push, value=-1)
+    constant, varying = physics.inertia
+    theta_acceleration = torque / torch.addcmul(constant, cos.square(), varying, value=-1)
+    x_acceleration = torch.addcmul(push, theta_acceleration * cos, physics.lever, value=-1)
+    derivative = torch.stack([x_dot, x_acceleration, theta_dot, theta_acceleration])
+    return torch.addcmul(state, derivative, physics.time_step)

@@ -15,7 +15,7 @@ from cartpole_cli.randomness import Streams
 POSITION_LIMIT = 2.4
 ANGLE_LIMIT = math.radians(12)
 START_RANGE = 0.05
-RESETS_PER_BLOCK = 32
+STEPS_PER_BLOCK = 32
 
 
 class CartPoleSimulator:
@@ -45,17 +45,15 @@ class CartPoleSimulator:
         self.physics = Physics.standard(*shape, device=self.device, dtype=dtype)
         force = self.physics.force_magnitude.max().item()
         self.actions = ContinuousActions((-force,), (force,)) if continuous else DiscreteActions(2)
-        self._limits = torch.tensor([POSITION_LIMIT, math.inf, ANGLE_LIMIT, math.inf], device=self.device, dtype=dtype)
+        self._limits = torch.tensor(
+            [POSITION_LIMIT, math.inf, ANGLE_LIMIT, math.inf], device=self.device, dtype=dtype
+        ).view(4, 1, 1)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
-        self._block = torch.empty(self.num_seeds, 0, num_envs, 4, device=self.device, dtype=dtype)
+        self._block = torch.empty(0, 4, self.num_seeds, num_envs, device=self.device, dtype=dtype)
         self.num_resets = 0
         self.num_steps = 0
         self.reset()
-
-    @property
-    def observation(self) -> Float[Tensor, "S N 4"]:
-        return self.state
 
     def reset(self, group_size: int = 1) -> None:
         check_divides(self.num_envs, group_size)
@@ -66,7 +64,7 @@ class CartPoleSimulator:
 
     def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
         """Let every environment go on from the given state, at the start of an episode or `elapsed` steps into it."""
-        self.state = state.to(self.device, self.dtype)
+        self._go_on_from(state.to(self.device, self.dtype).movedim(-1, 0).contiguous())
         self.elapsed = (
             torch.zeros(state.shape[:2], device=self.device, dtype=torch.int64) if elapsed is None else elapsed
         )
@@ -81,49 +79,58 @@ class CartPoleSimulator:
         if group_size == 1:
             return
         first = torch.arange(self.num_envs, device=self.device) // group_size * group_size
-        self.state, self.elapsed = self.state[:, first], self.elapsed[:, first]
+        self._go_on_from(self.state[:, :, first])
+        self.elapsed = self.elapsed[:, first]
         self.physics = self.physics.select(first)
 
+    @torch.inference_mode()
     def step(self, action: Tensor) -> Transition:
         """Act: 0 or 1 pushes left or right with the force magnitude; a float [S, N, 1] is the force in newtons."""
-        observation = self.state
-        next_state = cart_pole_step(observation, self._force(action), self.physics)
+        observation = self.observation
+        next_state = cart_pole_step(self.state, self._force(action), self.physics)
         elapsed = self.elapsed + 1
-        terminated = ~(next_state.abs() <= self._limits).all(dim=-1)  # true for nan, too
-        truncated = (elapsed >= self.max_episode_steps) & ~terminated
+        going_on = (next_state.abs() <= self._limits).all(dim=0)  # not so for nan, too
+        truncated = (elapsed >= self.max_episode_steps) & going_on
+        terminated = ~going_on
         ended = terminated | truncated
-        self.state = torch.where(ended.unsqueeze(-1), self._next_starts(), next_state)
-        self.elapsed = elapsed.masked_fill(ended, 0)
+        self._go_on_from(torch.where(ended, self._next_starts(), next_state))
+        self.elapsed = elapsed.masked_fill_(ended, 0)
         return Transition(
             observation=observation,
             reward=self._ones,
-            next_observation=next_state,
+            next_observation=_rows(next_state),
             terminated=terminated,
             truncated=truncated,
             valid=self._valid,
         )
 
+    def _go_on_from(self, state: Float[Tensor, "4 S N"]) -> None:
+        """Columns to compute with, rows to be observed."""
+        self.state = state
+        self.observation: Float[Tensor, "S N 4"] = _rows(state)
+
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude
         if isinstance(self.actions, DiscreteActions):
-            return (2 * action - 1) * magnitude
+            return (action.to(self.dtype) - 0.5) * (2 * magnitude)
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
-    def _next_starts(self) -> Float[Tensor, "S N 4"]:
-        block, row = divmod(self.num_steps, RESETS_PER_BLOCK)
-        if row == 0:
-            shape = (RESETS_PER_BLOCK, self.num_envs, 4)
-            self._block = self._start_states(self.streams.uniform("autoreset", block, shape=shape))
+    def _next_starts(self) -> Float[Tensor, "4 S N"]:
+        block, step = divmod(self.num_steps, STEPS_PER_BLOCK)
+        if step == 0:
+            starts = self.streams.uniform("autoreset", block, shape=(STEPS_PER_BLOCK, 4, self.num_envs))
+            self._block = self._start_states(starts.permute(1, 2, 0, 3))
         self.num_steps += 1
-        return self._block[:, row]
+        return self._block[step]
 
-    def _start_states(self, uniform: Float[Tensor, "*shape 4"]) -> Float[Tensor, "*shape 4"]:
-        return (uniform.to(self.dtype) * 2 - 1) * START_RANGE
+    def _start_states(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return (uniform.to(self.dtype) - 0.5) * (2 * START_RANGE)
 
     def keep_seeds(self, indices: Sequence[int]) -> None:
         kept = list(indices)
         self.streams, self.num_seeds = self.streams.select(kept), len(kept)
-        self.state, self.elapsed, self._block = self.state[kept], self.elapsed[kept], self._block[kept]
+        self._go_on_from(self.state[:, kept])
+        self.elapsed, self._block = self.elapsed[kept], self._block[:, :, kept]
         self.physics = self.physics.select_seeds(kept)
         self._ones, self._valid = self._ones[kept], self._valid[kept]
 
@@ -136,13 +143,17 @@ class CartPoleSimulator:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        self.state = state["state"].to(self.device, self.dtype)
+        self._go_on_from(state["state"].to(self.device, self.dtype))
         self.elapsed = state["elapsed"].to(self.device)
         self.num_resets = state["num_resets"]
-        self.num_steps = state["num_steps"] // RESETS_PER_BLOCK * RESETS_PER_BLOCK
+        self.num_steps = state["num_steps"] // STEPS_PER_BLOCK * STEPS_PER_BLOCK
         while self.num_steps < state["num_steps"]:
             self._next_starts()
         return True
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+def _rows(state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
+    return state.movedim(0, -1).contiguous()
