@@ -40,7 +40,7 @@ WITHOUT_TORCH = [
 USER_INTERFACE = {"typer", "rich", "wandb"}
 RECIPES = {"recipe", "algorithm_recipes"}
 MAY_SEE_RECIPES = {"recipe.py", "recipe_files.py", "cli/train.py", "cli/recipes.py"} | {
-    f"runs/{name}.py" for name in ("session", "trackers", "targets", "video", "resume")
+    f"runs/{name}.py" for name in ("session", "seed_run", "trackers", "targets", "video", "resume")
 }
 
 

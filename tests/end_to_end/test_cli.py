@@ -502,9 +502,9 @@ def test_an_interrupted_run_still_ends_with_one_json_object(interrupted):
 def test_a_signal_during_the_final_evaluation_does_not_make_the_run_a_failure(cartpole, tmp_path, monkeypatch):
     final = Evaluator.final
 
-    def interrupted_final(self, policy):
+    def interrupted_final(self, policy, streams):
         os.kill(os.getpid(), signal.SIGINT)
-        return final(self, policy)
+        return final(self, policy, streams)
 
     monkeypatch.setattr(Evaluator, "final", interrupted_final)
     ended = cartpole(*TINY, "--name", "run")

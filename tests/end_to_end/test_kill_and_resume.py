@@ -25,6 +25,15 @@ TINY = (
     "trainer.save_every=5",
 )
 
+STUDY = (
+    "trainer.num_seeds=4",
+    "trainer.seed=13",
+    "trainer.evaluate_every=1",
+    "trainer.stop_at_return=25",
+    "environment.max_episode_steps=40",
+)
+"""Seeds of which three are solved, each at an iteration of its own."""
+
 # In a process of its own, which loads torch once and then forks the runs that it kills.
 KILLER = """
 import json, os, random, signal, sys, time
@@ -64,17 +73,25 @@ def forked(name):
 
 def contents(name):
     folder = runs / name
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = {path.relative_to(folder).as_posix(): read_metrics(path) for path in folder.rglob("metrics.jsonl")}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    loaded = {}
+    for path in files:
+        if path.endswith(".pth"):
+            loaded[path] = load_checkpoint(folder / path, "training" if path == "last.pth" else "policy")
+    last = loaded["last.pth"]
+    for key in ("seconds", "evaluation_seconds"):
+        last.pop(key)
+    for run in last["runs"].values():
+        run.pop("tracker_id")
+    evaluations = {path: (folder / path).read_text() for path in files if path.endswith("evaluation.json")}
+    return lines, files, loaded, evaluations
+
+def read_metrics(path):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
         del line["seconds"]
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    kinds = {"best.pth": "policy", "last.pth": "training"}
-    saved = [path for path in files if path.endswith(".pth")]
-    loaded = {path: load_checkpoint(folder / path, kinds.get(path, "policy")) for path in saved}
-    for content in loaded.values():
-        for key in ("seconds", "evaluation_seconds", "tracker_id"):
-            content.pop(key, None)
-    return lines, files, loaded, (folder / "evaluation.json").read_text()
+    return lines
 
 def same(a, b):
     if isinstance(a, torch.Tensor):
@@ -104,10 +121,11 @@ while killed < kills:
                 path.unlink()
             folder.rmdir()
         continue
-    lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
     if (folder / "last.pth").exists():
         reached = load_checkpoint(folder / "last.pth", "training")["trainer"]["iteration"]
-        assert len(lines) - reached <= 2, (len(lines), reached)
+        for path in folder.rglob("metrics.jsonl"):
+            lines = path.read_text().splitlines()
+            assert len(lines) - reached <= 2, (len(lines), reached)
     for path in folder.rglob("*.json"):
         json.loads(path.read_text())
     assert os.waitpid(forked(name), 0)[1] == 0
@@ -121,13 +139,20 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_run_killed_at_fifty_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
-    arguments = [str(tmp_path / "runs"), json.dumps(TINY), "50"]
+@pytest.mark.parametrize(("more", "kills"), [((), 50), (STUDY, 15)], ids=["run", "study"])
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
+    more: tuple[str, ...], kills: int, tmp_path: Path
+) -> None:
+    arguments = [str(tmp_path / "runs"), json.dumps([*TINY, *more]), str(kills)]
     done = subprocess.run(
         [sys.executable, "-c", KILLER, *arguments], capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-1] == "killed 50"
+    assert done.stdout.splitlines()[-1] == f"killed {kills}"
+    if more:
+        whole = tmp_path / "runs" / "whole"
+        lengths = {path.parent.name: len(path.read_text().splitlines()) for path in whole.glob("s*/metrics.jsonl")}
+        assert len(set(lengths.values())) == 4, f"choose another target: no seed left before the others: {lengths}"
 
 
 def test_resume_says_where_it_goes_on_and_extends_a_run(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from cartpole_cli.recipe import (
     TrainerRecipe,
 )
 from cartpole_cli.training.build import build_trainer
-from cartpole_cli.training.trainer import Report, SeedReport, Trainer
+from cartpole_cli.training.reports import Report, SeedReport
+from cartpole_cli.training.trainer import Trainer
 
 SEEDS = (11, 12, 13)
 PPO = PPORecipe(steps_per_iteration=32, num_epochs=3, minibatch_size=64)
@@ -114,6 +115,19 @@ GRPO_AND_DPO = pytest.mark.parametrize(
     ],
     ids=lambda recipe: recipe.name,
 )
+# With these seeds 20, 21 and 24 reach a return of 25 in different iterations.
+OF_DIFFERENT_LENGTHS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ppo": (PPO, {"num_envs": 8, "learning_rate": 1e-2}),
+    "reinforce": (ReinforceRecipe(baseline="value"), {"num_envs": 8, "learning_rate": 1e-2}),
+    "grpo": (
+        GRPORecipe(name="grpo", group_size=2, num_epochs=2, kl_weight=0.1, reference_every=3),
+        {"num_envs": 16, "learning_rate": 2e-2},
+    ),
+    "dpo": (
+        DPORecipe(name="dpo", group_size=2, num_epochs=2, sft_weight=0.1, reference_every=2),
+        {"num_envs": 16, "learning_rate": 2e-2},
+    ),
+}
 BOTH_HEADS = pytest.mark.parametrize("task", ["CartPole-v1", "ContinuousCartPole-v1"])
 
 
@@ -310,15 +324,17 @@ def test_a_seed_with_groups_is_its_solo_run_beside_one_that_finishes_early(algor
 
 def _assert_seeds_that_finish_apart_equal_solo(recipe: Recipe, seeds: Sequence[int]) -> None:
     reports, parameters = _run(_build(recipe, seeds), 100)
-    ends = [next(r.iteration for r in reports if r.seeds[index].finished) for index in range(2)]
+    ends = [next(r.iteration for r in reports for s in r.seeds if s.seed == seed and s.finished) for seed in seeds]
     assert ends[0] != ends[1], "choose other seeds: these finish together"
-    for index, seed in enumerate(seeds):
+    for seed, end in zip(seeds, ends, strict=True):
         solo_reports, solo_parameters = _run(_build(recipe, [seed]), 100)
-        assert len(solo_reports) == ends[index]
-        for report, solo in zip(reports, solo_reports, strict=False):
-            assert repr(report.seeds[index]) == repr(solo.seeds[0])
-        for theirs, own in zip(parameters[-1], solo_parameters[-1], strict=True):
-            assert torch.equal(theirs[index : index + 1], own)
+        assert len(solo_reports) == end
+        for report, stacked, solo, alone in zip(reports, parameters, solo_reports, solo_parameters, strict=False):
+            place = [other.seed for other in report.seeds].index(seed)
+            assert repr(report.seeds[place]) == repr(solo.seeds[0])
+            for theirs, own in zip(stacked, alone, strict=True):
+                assert torch.equal(theirs[place : place + 1], own)
+        assert all(seed not in [other.seed for other in report.seeds] for report in reports[end:]), "it has left"
 
 
 @BOTH_HEADS
@@ -440,18 +456,29 @@ def test_a_saved_trainer_would_go_elsewhere_with_another_reference(algorithm: An
     assert not torch.equal(*ends)
 
 
-def test_a_state_saved_when_one_seed_has_finished_keeps_it_finished() -> None:
-    recipe = _recipe(ReinforceRecipe(), "CartPole-v1", num_steps=900, evaluate_every=100)
-    trainer = _build(recipe, (11, 16))
+@pytest.mark.parametrize(("algorithm", "settings"), OF_DIFFERENT_LENGTHS.values(), ids=OF_DIFFERENT_LENGTHS)
+def test_a_state_saved_when_one_seed_has_finished_goes_on_without_it(algorithm: Any, settings: dict[str, Any]) -> None:
+    """Saved before the seed leaves, and again when it has left."""
+    policy = PolicyRecipe(hidden_sizes=(16,))
+    settings = settings | {"evaluate_every": 1, "stop_at_return": 25.0, "max_episode_steps": 40, "policy": policy}
+    recipe = _recipe(algorithm, "CartPole-v1", **settings)
+    trainer = _build(recipe, (20, 21, 24))
     reports = trainer.iterations()
     while not any(seed.finished for seed in next(reports).seeds):
         pass
-    saved = _through_bytes(trainer.state_dict())
-    assert saved["finished"].tolist() in ([True, False], [False, True])
-    resumed = _build(recipe, (11, 16))
-    resumed.load_state_dict(saved)
-    assert repr(list(resumed.iterations())) == repr(list(reports))
-    _assert_same_state(resumed.state_dict(), trainer.state_dict())
+    before = _through_bytes(trainer.state_dict())
+    following = next(reports)
+    after = _through_bytes(trainer.state_dict())
+    rest = list(reports)
+    assert (len(before["seeds"]), len(after["seeds"])) == (3, 2)
+    assert rest, "choose other seeds: these finish too soon after one another"
+    for saved, expected in ((before, [following, *rest]), (after, rest)):
+        resumed = _build(recipe, saved["seeds"])
+        resumed.load_state_dict(saved)
+        _assert_same_state(resumed.state_dict(), saved)
+        assert resumed.finished.tolist() == saved["ended"]
+        assert repr(list(resumed.iterations())) == repr(expected)
+        _assert_same_state(resumed.state_dict(), trainer.state_dict())
 
 
 @BOTH_HEADS

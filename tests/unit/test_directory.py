@@ -13,7 +13,7 @@ from cartpole_cli.runs.directory import RunDirectory, write_file
 
 
 def create(runs_dir: Path, name: str | None = None) -> RunDirectory:
-    return RunDirectory.create(runs_dir, recipe_name="ppo", seed=3, name=name)
+    return RunDirectory.create(runs_dir, recipe_name="ppo", suffix="s3", name=name)
 
 
 def problem(runs_dir: Path, name: str | None = None) -> str:
@@ -34,7 +34,7 @@ def frozen_clock(monkeypatch):
     monkeypatch.setattr(directory, "datetime", Clock)
 
 
-def test_a_folder_is_named_by_time_recipe_and_seed(tmp_path):
+def test_a_folder_is_named_by_time_recipe_and_suffix(tmp_path):
     before = datetime.now().replace(microsecond=0)
     run = create(tmp_path / "runs")
     after = datetime.now()

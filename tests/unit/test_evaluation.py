@@ -25,12 +25,15 @@ from cartpole_cli.recipe import (
     ReinforceRecipe,
     TrainerRecipe,
 )
+from cartpole_cli.training import build as training_build
 from cartpole_cli.training.build import build_evaluator, build_trainer
 from cartpole_cli.training.evaluation import Evaluation, Evaluator, play
-from cartpole_cli.training.trainer import Report, Trainer
+from cartpole_cli.training.reports import Report
+from cartpole_cli.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SMALL = PolicyRecipe(hidden_sizes=(8,))
+BOTH = Streams([0, 1])
 
 
 @pytest.fixture(autouse=True)
@@ -103,17 +106,16 @@ def _rows(starts: Tensor) -> set[tuple[float, ...]]:
 @pytest.fixture
 def spied() -> tuple[SpyJudge, Evaluator]:
     spy = SpyJudge(NativeEnvironment(max_episode_steps=30))
-    streams = Streams([0, 1]).named("evaluation")  # as build_evaluator names them
-    return spy, Evaluator(spy, streams, selection_episodes=20, confirmation_horizon=2)
+    return spy, Evaluator(spy, selection_episodes=20, confirmation_horizon=2)
 
 
 def test_sets_share_no_start_with_each_other_or_with_training(spied: tuple[SpyJudge, Evaluator]) -> None:
     spy, evaluator = spied
     policy = _policy([0, 1])
-    evaluator.selection(policy)
-    evaluator.confirmation(policy, 1)
-    evaluator.confirmation(policy, 2)
-    evaluator.final(policy)
+    evaluator.selection(policy, BOTH)
+    evaluator.confirmation(policy, BOTH, 1)
+    evaluator.confirmation(policy, BOTH, 2)
+    evaluator.final(policy, BOTH)
     sets = [_rows(starts) for starts in spy.starts]
     assert [len(rows) for rows in sets] == [2 * 20, 2 * 100, 2 * 100, 2 * 100]
     simulator = CartPoleSimulator(Streams([0, 1]), 100, continuous=False)
@@ -126,18 +128,22 @@ def test_sets_share_no_start_with_each_other_or_with_training(spied: tuple[SpyJu
     assert len(set().union(*sets)) == sum(len(rows) for rows in sets)
 
 
-def test_the_built_evaluators_episodes_are_not_those_of_training() -> None:
-    recipe = Recipe(environment=NativeEnvironment(num_envs=4), policy=SMALL)
+def test_the_built_evaluators_episodes_are_not_those_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = SpyJudge(NativeEnvironment(num_envs=4))
+    monkeypatch.setattr(training_build, "build_judge", lambda environment, *arguments: spy(*arguments))
     streams = Streams([3])
-    evaluator = build_evaluator(recipe, streams)
-    judge = build_judge(recipe.environment, evaluator._streams.named("selection"), 4, 1)
-    assert _rows(judge.observation).isdisjoint(_rows(CartPoleSimulator(streams, 4, continuous=False).observation))
+    recipe = Recipe(environment=spy.environment, policy=SMALL, trainer=TrainerRecipe(evaluation_episodes=4))
+    build_evaluator(recipe).selection(_policy([3]), streams)
+    training = CartPoleSimulator(streams, 4, continuous=False).observation
+    [starts] = spy.starts
+    assert starts.shape == training.shape
+    assert _rows(starts).isdisjoint(_rows(training))
 
 
 def test_the_selection_set_is_the_same_each_time(spied: tuple[SpyJudge, Evaluator]) -> None:
     spy, evaluator = spied
     policy = _policy([0, 1])
-    assert evaluator.selection(policy) == evaluator.selection(policy)
+    assert evaluator.selection(policy, BOTH) == evaluator.selection(policy, BOTH)
     assert torch.equal(spy.starts[0], spy.starts[1])
 
 
@@ -145,7 +151,7 @@ def test_the_confirmation_set_is_fresh_at_each_iteration(spied: tuple[SpyJudge, 
     spy, evaluator = spied
     policy = _policy([0, 1])
     for iteration in (10, 20, 10):
-        evaluator.confirmation(policy, iteration)
+        evaluator.confirmation(policy, BOTH, iteration)
     assert _rows(spy.starts[0]).isdisjoint(_rows(spy.starts[1]))
     assert torch.equal(spy.starts[0], spy.starts[2])
 
@@ -155,7 +161,11 @@ def test_names_sizes_and_horizons_of_the_sets(spied: tuple[SpyJudge, Evaluator])
     policy = _policy([0, 1])
     names = [
         [evaluation.set_name for evaluation in evaluations]
-        for evaluations in (evaluator.selection(policy), evaluator.confirmation(policy, 1), evaluator.final(policy))
+        for evaluations in (
+            evaluator.selection(policy, BOTH),
+            evaluator.confirmation(policy, BOTH, 1),
+            evaluator.final(policy, BOTH),
+        )
     ]
     assert names == [["selection"] * 2, ["confirmation"] * 2, ["final"] * 2]
     assert spy.sizes == [(20, 30), (100, 60), (100, 30)]
@@ -163,8 +173,9 @@ def test_names_sizes_and_horizons_of_the_sets(spied: tuple[SpyJudge, Evaluator])
 
 def test_a_seeds_evaluation_does_not_depend_on_the_other_seeds() -> None:
     recipe = Recipe(policy=SMALL, trainer=TrainerRecipe(evaluation_episodes=5))
-    study = build_evaluator(recipe, Streams([4, 5, 6])).selection(_policy([4, 5, 6]))
-    assert build_evaluator(recipe, Streams([5])).selection(_policy([5])) == [study[1]]
+    evaluator = build_evaluator(recipe)
+    study = evaluator.selection(_policy([4, 5, 6]), Streams([4, 5, 6]))
+    assert evaluator.selection(_policy([5]), Streams([5])) == [study[1]]
 
 
 class Scripted:
@@ -210,10 +221,11 @@ def test_the_evaluator_divides_by_the_horizon_and_closes_its_judge() -> None:
         judges.append(Scripted(truncates=True))
         return judges[-1]
 
-    evaluator = Evaluator(judge, Streams([0, 1]), selection_episodes=3, confirmation_horizon=2)
-    confirmation = evaluator.confirmation(_policy([0, 1]), 1)
+    evaluator = Evaluator(judge, selection_episodes=3, confirmation_horizon=2)
+    confirmation = evaluator.confirmation(_policy([0, 1]), BOTH, 1)
     assert [evaluation.returns for evaluation in confirmation] == [(0.5, 1.0, 1.5), (1.0, 2.0, 3.0)]
-    assert [evaluation.returns for evaluation in evaluator.selection(_policy([0, 1]))] == [(1, 2, 3), (2, 4, 6)]
+    selection = evaluator.selection(_policy([0, 1]), BOTH)
+    assert [evaluation.returns for evaluation in selection] == [(1, 2, 3), (2, 4, 6)]
     assert [one.closed for one in judges] == [True, True]
 
 
@@ -263,8 +275,8 @@ def test_confirming_does_not_change_training() -> None:
         trainer = build_trainer(_recipe(evaluate_every=1000), [0], CPU)
         for report, _ in zip(trainer.iterations(), range(3), strict=False):
             if confirming:
-                trainer.evaluator.confirmation(trainer.policy, report.iteration)
-                trainer.evaluator.final(trainer.policy)
+                trainer.evaluator.confirmation(trainer.policy, trainer.streams, report.iteration)
+                trainer.evaluator.final(trainer.policy, trainer.streams)
         return list(trainer.policy.parameters())
 
     for first, second in zip(train(confirming=True), train(confirming=False), strict=True):
@@ -272,24 +284,34 @@ def test_confirming_does_not_change_training() -> None:
 
 
 class Fake:
-    """Scores by iteration and seed; `confirmations` likewise, by the iteration that asks."""
+    """Scores by iteration and seed of those trained; `confirmations` likewise, by the iteration that asks."""
+
+    seeds: Sequence[int] = ()
 
     def __init__(self, *scores: Sequence[float], confirmations: dict[int, Sequence[float]] | None = None) -> None:
         self.scores, self.confirmations = list(scores), confirmations or {}
         self.asked: list[int] = []
+        self.confirmed: list[tuple[int, ...]] = []
         self.num_selections = 0
 
-    def selection(self, policy: PolicyNetwork) -> list[Evaluation]:
+    def selection(self, policy: PolicyNetwork, streams: Streams) -> list[Evaluation]:
         self.num_selections += 1
-        return [Evaluation("selection", (float(score),) * 4) for score in self.scores[self.num_selections - 1]]
+        return self._of("selection", policy, streams, self.scores[self.num_selections - 1])
 
-    def confirmation(self, policy: PolicyNetwork, iteration: int) -> list[Evaluation]:
+    def confirmation(self, policy: PolicyNetwork, streams: Streams, iteration: int) -> list[Evaluation]:
         self.asked.append(iteration)
-        return [Evaluation("confirmation", (float(score),) * 4) for score in self.confirmations[iteration]]
+        self.confirmed.append(streams.seeds)
+        return self._of("confirmation", policy, streams, self.confirmations[iteration])
+
+    def _of(self, set_name: str, policy: PolicyNetwork, streams: Streams, scores: Sequence[float]) -> list[Evaluation]:
+        assert policy.num_seeds == len(streams.seeds)
+        score_of = dict(zip(self.seeds, scores, strict=True))
+        return [Evaluation(set_name, (float(score_of[seed]),) * 4) for seed in streams.seeds]
 
 
 def _faked(fake: Fake, *, seeds: Sequence[int] = (0,), algorithm: Any = None, **settings: Any) -> Trainer:
     trainer = build_trainer(_recipe(algorithm, **settings), seeds, CPU)
+    fake.seeds = seeds
     trainer.evaluator = fake
     return trainer
 
@@ -344,7 +366,7 @@ def test_a_confirmation_counts_as_far_as_the_time_limit_and_beyond_it_between_eq
         4: Evaluation("confirmation", (24.5,) * 4, (40.0,) * 4),
     }
     fake = Fake([40], [40], [40], [40])
-    fake.confirmation = lambda _, iteration: [confirmations[iteration]]
+    fake.confirmation = lambda policy, streams, iteration: [confirmations[iteration]]
     trainer = _faked(fake, num_steps=128, stop_at_return=40.0)
     assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, True, False]
     assert trainer.best_score == [(40.0, 25.0)]
@@ -395,30 +417,39 @@ ALGORITHMS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_finished_seed_does_not_move_while_the_others_go_on(algorithm: str) -> None:
-    fake = Fake([40, 20, 20], [40, 20, 20], [10, 40, 20], [10, 40, 20], confirmations={1: [40, 40, 40], 3: [40] * 3})
+def test_a_finished_seed_leaves_and_the_others_go_on_as_if_it_had_stayed(algorithm: str) -> None:
+    rows = [40, 20, 20], [40, 20, 20], [10, 40, 20], [10, 40, 20]
+    fake = Fake(*rows, confirmations={1: [40, 0, 0], 3: [0, 40, 0]})
     trainer = _faked(fake, seeds=(0, 1, 2), algorithm=ALGORITHMS[algorithm](), stop_at_return=35.0)
-    after = []
+    everyone = _faked(Fake(*rows), seeds=(0, 1, 2), algorithm=ALGORITHMS[algorithm]())
     reports = []
-    for _, report in zip(range(4), trainer.iterations(), strict=False):
+    for _, report, report_of_all in zip(range(4), trainer.iterations(), everyone.iterations(), strict=False):
         reports.append(report)
-        after.append([_of_seed(trainer, index) for index in range(3)])
+        for place, seed in enumerate(report.seeds):
+            assert _equal(_of_seed(trainer, place), _of_seed(everyone, seed.seed))
+            stayed = report_of_all.seeds[seed.seed]
+            assert (seed.env_steps, seed.diagnostics) == (stayed.env_steps, stayed.diagnostics)
+    assert [[seed.seed for seed in report.seeds] for report in reports] == [[0, 1, 2], [1, 2], [1, 2], [2]]
     finished = [[seed.finished for seed in report.seeds] for report in reports]
-    assert finished == [[True, False, False], [True, False, False], [True, True, False], [True, True, False]]
-    solved = [[seed.solved for seed in report.seeds] for report in reports]
-    assert solved == finished, "and stays solved"
-    first, second, third = zip(*after, strict=True)
-    assert _equal(first[0], first[3])
-    assert _equal(second[2], second[3])
-    assert not _equal(second[1], second[2])
-    assert not _equal(third[2], third[3])
-    steps = [[seed.env_steps for seed in report.seeds] for report in reports]
-    assert steps[0][0] == steps[1][0] == steps[2][0] == steps[3][0]
-    assert steps[2][1] == steps[3][1] > steps[1][1]
-    for report in reports[1:]:
-        assert report.seeds[0].evaluation is None
-        assert not report.seeds[0].improved
-    assert fake.asked == [1, 3], "a finished seed is not confirmed again"
+    assert finished == [[True, False, False], [False, False], [True, False], [False]]
+    assert [[seed.solved for seed in report.seeds] for report in reports] == finished
+    assert (trainer.policy.num_seeds, trainer.environment.num_seeds, len(trainer.optimizer.flat)) == (1, 1, 1)
+    assert trainer.streams.seeds == (2,)
+    assert list(zip(fake.asked, fake.confirmed, strict=True)) == [(1, (0,)), (3, (1,))], "nobody else is confirmed"
+
+
+def test_the_last_seeds_to_finish_stay_as_they_were() -> None:
+    """There is nothing to go on with without them, and last.pth has them."""
+    fake = Fake([40, 20], [20, 40], confirmations={1: [40, 0], 2: [0, 40]})
+    trainer = _faked(fake, seeds=(0, 1), stop_at_return=35.0)
+    iterations = trainer.iterations()
+    next(iterations)
+    next(iterations)
+    before = _of_seed(trainer, 0)
+    assert list(iterations) == []
+    assert trainer.streams.seeds == (1,)
+    assert (trainer.ended, trainer.finished.tolist()) == ([True], [True])
+    assert _equal(_of_seed(trainer, 0), before)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -428,9 +459,11 @@ def test_a_seed_that_is_no_longer_finite_fails_and_the_others_go_on(algorithm: s
         if broken is not None:
             next(trainer.policy.torso.parameters()).data[broken] = torch.nan
             before = _of_seed(trainer, broken)
-        reports = [report for _, report in zip(range(3), trainer.iterations(), strict=False)]
-        if broken is not None:
-            torch.testing.assert_close(_of_seed(trainer, broken), before, rtol=0, atol=0, equal_nan=True)
+        reports = []
+        for _, report in zip(range(3), trainer.iterations(), strict=False):
+            if broken is not None and not reports:
+                torch.testing.assert_close(_of_seed(trainer, broken), before, rtol=0, atol=0, equal_nan=True)
+            reports.append(report)
         return reports, trainer
 
     reports, trainer = run([0, 1], broken=0)
@@ -439,9 +472,10 @@ def test_a_seed_that_is_no_longer_finite_fails_and_the_others_go_on(algorithm: s
     assert [seed.finished for seed in reports[0].seeds] == [True, False]
     assert reports[0].seeds[0].evaluation is None
     assert not reports[0].seeds[0].improved
+    assert [[seed.seed for seed in report.seeds] for report in reports] == [[0, 1], [1], [1]]
     solo_reports, solo = run([1], broken=None)
-    assert [repr(report.seeds[1]) for report in reports] == [repr(report.seeds[0]) for report in solo_reports]
-    assert _equal(_of_seed(trainer, 1), _of_seed(solo, 0))
+    assert [repr(report.seeds[-1]) for report in reports] == [repr(report.seeds[0]) for report in solo_reports]
+    assert _equal(_of_seed(trainer, 0), _of_seed(solo, 0))
 
 
 def test_a_run_whose_only_seed_fails_ends() -> None:

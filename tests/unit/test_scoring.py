@@ -151,7 +151,9 @@ def test_the_position_is_that_before_each_step():
 
 
 def test_returns_are_those_of_play():
-    act = lambda observation: (observation[..., 2] + 0.3 * observation[..., 3] > 0).long()  # noqa: E731
+    def act(observation: Tensor) -> Tensor:
+        return (observation[..., 2] + 0.3 * observation[..., 3] > 0).long()
+
     evaluation, _ = scored(act, judge(20, limit=200))
     assert list(evaluation.returns) == play(SimpleNamespace(greedy_action=act), judge(20, limit=200))[0].tolist()
 

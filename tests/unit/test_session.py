@@ -15,7 +15,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_files import load_recipe
-from cartpole_cli.runs import session as session_module
+from cartpole_cli.runs import seed_run
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.runs.session import Session
 from cartpole_cli.training.build import build_evaluator, build_trainer
@@ -179,10 +179,10 @@ def test_the_score_is_of_best_on_the_final_set(tmp_path):
     low, high = written["ci95"]
     assert low < written["mean_return"] < high
 
-    judge = build_evaluator(recipe, Streams([3]))
-    (again,) = judge.final(load_policy(session.directory.best, CPU))
+    judge, best = build_evaluator(recipe), load_policy(session.directory.best, CPU)
+    (again,) = judge.final(best, Streams([3]))
     assert list(again.returns) == written["returns"]
-    (selection,) = judge.selection(load_policy(session.directory.best, CPU))
+    (selection,) = judge.selection(best, Streams([3]))
     assert set(selection.returns) != set(written["returns"])
 
 
@@ -348,7 +348,7 @@ def test_films_are_made_every_so_many_iterations_and_every_tracker_is_told(tmp_p
     log = SimpleNamespace(
         log=lambda record: told.append(("numbers", record["iteration"])), log_video=log_video, close=lambda: None
     )
-    session._trackers += [log, log]
+    session.runs[3]._trackers += [log, log]
     with session:
         for _ in session.reports():
             pass
@@ -377,7 +377,7 @@ def test_a_films_policy_is_the_one_of_its_iteration(tmp_path, monkeypatch):
     recipe = recipe.model_copy(
         update={"environment": recipe.environment.model_copy(update={"id": "ContinuousCartPole-v1"})}
     )
-    monkeypatch.setattr(session_module, "film", record)
+    monkeypatch.setattr(seed_run, "film", record)
     session, _ = train(recipe, tmp_path)
     assert len(filmed) == 2
     assert not torch.equal(filmed[0], filmed[1])
