@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.action_heads import Categorical, GaussianHead
+from cartpole_cli.policy.features import ScaledFeatures, TrigFeatures
 from cartpole_cli.policy.network import OBSERVATION_LIMIT, PolicyNetwork, StackedLinear
 from cartpole_cli.policy.onnx_policy import OnnxPolicy
 from cartpole_cli.randomness import Streams
 from cartpole_cli.training.evaluation import play
 
 IR_VERSION = 10
-MIN_OPSET, MAX_OPSET = 17, 20
 NUM_STATES = 10_000
 NUM_GOLDEN = 64
 NUM_ORDINARY = 3000
@@ -75,18 +75,27 @@ def _build(policy: PolicyNetwork, opset: int, metadata: Mapping[str, str]) -> on
         constants.append(numpy_helper.from_array(np.asarray(value), f"constant{len(constants)}"))
         return str(constants[-1].name)
 
-    def apply(operator: str, *inputs: str) -> str:
-        nodes.append(helper.make_node(operator, inputs, [f"{operator.lower()}{len(nodes)}"]))
+    def apply(operator: str, *inputs: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, inputs, [f"{operator.lower()}{len(nodes)}"], **attributes))
         return str(nodes[-1].output[0])
 
     def limit(x: str, bound: float) -> str:
         return apply("Clip", x, constant(np.float32(-bound)), constant(np.float32(bound)))
+
+    def columns(x: str, *places: int) -> str:
+        return apply("Gather", x, constant(np.array(places)), axis=1)
 
     x = limit(apply("Reshape", "observation", constant(np.array([-1, 4]))), OBSERVATION_LIMIT)
     for layer in policy.torso:
         match layer:
             case StackedLinear():
                 x = apply("Gemm", x, constant(_array(layer.weight[0])), constant(_array(layer.bias[0, 0])))
+            case ScaledFeatures():
+                x = apply("Mul", x, constant(_array(layer.scale)))
+            case TrigFeatures():
+                theta = columns(x, 2)
+                linear = apply("Mul", columns(x, 0, 1, 3), constant(_array(layer.scale)))
+                x = apply("Concat", linear, apply("Sin", theta), apply("Cos", theta), axis=1)
             case nn.Tanh():
                 x = apply("Tanh", x)
             case nn.ReLU():

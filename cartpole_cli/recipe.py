@@ -50,6 +50,9 @@ class PolicyRecipe(Section):
 
     action_head: Literal["auto", "categorical", "gaussian"] = "auto"
     """Discrete logits or a continuous force; auto: what the environment takes."""
+    features: Literal["raw", "scaled", "trig"] = "raw"
+    """What the network sees of a cart-pole's observation: the four numbers; theta in tenths of a radian; or theta's sine
+    and cosine."""
     hidden_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
     ] = (64, 64)
@@ -161,6 +164,9 @@ class Recipe(Section):
         """The same for what the native tasks allow."""
         environment = self.environment
         if not isinstance(environment, NativeEnvironment):
+            if self.policy.features != "raw":
+                reason = "for our own cart-pole; allowed: 'raw' (or environment.backend = 'native')"
+                yield "policy.features", self.policy.features, reason
             return
         fitting = "gaussian" if environment.id == "ContinuousCartPole-v1" else "categorical"
         if self.policy.action_head not in {"auto", fitting}:

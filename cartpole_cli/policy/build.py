@@ -44,5 +44,6 @@ def build_policy(
         action_high=high,
         squash=recipe.squash,
         initial_log_std=recipe.initial_log_std,
+        features=recipe.features,
     )
     return PolicyNetwork(architecture, streams)

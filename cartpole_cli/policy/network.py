@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cartpole_cli.policy.action_heads import CategoricalHead, Distribution, GaussianHead
+from cartpole_cli.policy.features import ScaledFeatures, TrigFeatures
 from cartpole_cli.randomness import Streams
 
 OBSERVATION_LIMIT = 1e6
@@ -33,6 +34,7 @@ class Architecture:
     action_high: tuple[float, ...] = ()
     squash: Literal["clip", "tanh"] = "clip"
     initial_log_std: float = -0.5
+    features: Literal["raw", "scaled", "trig"] = "raw"
 
     def as_plain_data(self) -> dict[str, Any]:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
@@ -67,7 +69,7 @@ class StackedLinear(nn.Module):
 
 
 class PolicyNetwork(nn.Module):
-    """Observation -> torso -> action head, and beside it a value network with a trunk of its own.
+    """Observation -> torso (features and layers) -> action head, and beside it a value network with a trunk of its own.
 
     Args:
         architecture: sizes and meaning.
@@ -158,6 +160,9 @@ def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_ga
     activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[architecture.activation]
     layers: list[nn.Module] = []
     inputs = architecture.observation_size
+    if architecture.features != "raw":
+        features = {"scaled": ScaledFeatures, "trig": TrigFeatures}[architecture.features]
+        layers, inputs = [features(streams.device)], features.num_features
     for index, size in enumerate(architecture.hidden_sizes):
         layers += [StackedLinear(streams, f"layer{index}", inputs, size, gain=math.sqrt(2)), activation()]
         inputs = size
