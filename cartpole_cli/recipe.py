@@ -51,8 +51,7 @@ class PolicyRecipe(Section):
     action_head: Literal["auto", "categorical", "gaussian"] = "auto"
     """Discrete logits or a continuous force; auto: what the environment takes."""
     features: Literal["raw", "scaled", "trig"] = "raw"
-    """What the network sees of a cart-pole's observation: the four numbers; theta in tenths of a radian; or theta's sine
-    and cosine."""
+    """What the network sees of a cart-pole: its four numbers; theta in tenths of a radian; theta's sine and cosine."""
     hidden_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
     ] = (64, 64)

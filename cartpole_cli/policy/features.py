@@ -1,5 +1,7 @@
 """What a network sees of a cart-pole's observation: x (m), x_dot (m/s), theta (rad), theta_dot (rad/s)."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -33,3 +35,8 @@ class TrigFeatures(nn.Module):
         x, x_dot, theta, theta_dot = observation.unbind(dim=-1)
         linear = torch.stack([x, x_dot, theta_dot], dim=-1) * self.scale
         return torch.cat([linear, torch.stack([theta.sin(), theta.cos()], dim=-1)], dim=-1)
+
+
+def build_features(name: Literal["scaled", "trig"], device: torch.device) -> ScaledFeatures | TrigFeatures:
+    """The layer of that name."""
+    return ScaledFeatures(device) if name == "scaled" else TrigFeatures(device)

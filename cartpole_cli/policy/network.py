@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cartpole_cli.policy.action_heads import CategoricalHead, Distribution, GaussianHead
-from cartpole_cli.policy.features import ScaledFeatures, TrigFeatures
+from cartpole_cli.policy.features import build_features
 from cartpole_cli.randomness import Streams
 
 OBSERVATION_LIMIT = 1e6
@@ -161,8 +161,8 @@ def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_ga
     layers: list[nn.Module] = []
     inputs = architecture.observation_size
     if architecture.features != "raw":
-        features = {"scaled": ScaledFeatures, "trig": TrigFeatures}[architecture.features]
-        layers, inputs = [features(streams.device)], features.num_features
+        features = build_features(architecture.features, streams.device)
+        layers, inputs = [features], features.num_features
     for index, size in enumerate(architecture.hidden_sizes):
         layers += [StackedLinear(streams, f"layer{index}", inputs, size, gain=math.sqrt(2)), activation()]
         inputs = size
