@@ -15,7 +15,7 @@ from cartpole_cli.randomness import Streams
 POSITION_LIMIT = 2.4
 ANGLE_LIMIT = math.radians(12)
 START_RANGE = 0.05
-STEPS_PER_BLOCK = 32
+STEPS_PER_BLOCK = 8
 
 
 class CartPoleSimulator:
@@ -118,8 +118,8 @@ class CartPoleSimulator:
     def _next_starts(self) -> Float[Tensor, "4 S N"]:
         block, step = divmod(self.num_steps, STEPS_PER_BLOCK)
         if step == 0:
-            starts = self.streams.uniform("autoreset", block, shape=(STEPS_PER_BLOCK, 4, self.num_envs))
-            self._block = self._start_states(starts.permute(1, 2, 0, 3))
+            starts = self._start_states(self.streams.uniform("autoreset", block, shape=(4, self.num_envs)))
+            self._block = _variations(starts.movedim(1, 0))
         self.num_steps += 1
         return self._block[step]
 
@@ -157,3 +157,13 @@ class CartPoleSimulator:
 
 def _rows(state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
     return state.movedim(0, -1).contiguous()
+
+
+def _variations(starts: Float[Tensor, "4 S N"]) -> Float[Tensor, "8 4 S N"]:
+    """Start states for the steps of a block: as few of its episodes begin, one draw has to do for them.
+
+    Each is as random as the one it is made of, as the numbers of a start state are alike and independent: they
+    change places, and signs. An environment that begins twice within eight steps does not begin the same.
+    """
+    turned = torch.stack([starts.roll(places, dims=0) for places in range(4)])
+    return torch.cat([turned, -turned])
