@@ -77,6 +77,8 @@ def derive(key: Int[Tensor, "*#keys"], counter: Int[Tensor, "*#keys"] | int) -> 
     SplitMix64 (Steele, Lea and Flood 2014) at place `counter` of the sequence that begins at `key`. All of it is
     integer arithmetic element by element: the same numbers on every device, wherever an element stands.
     """
+    if isinstance(counter, int):
+        counter = torch.tensor(counter, device=key.device)
     state: Tensor = key + counter * GOLDEN_GAMMA
     for shift, factor in zip((30, 27), MIX_FACTORS, strict=True):
         state = (state ^ _shifted(state, shift)) * factor
