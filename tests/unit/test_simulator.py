@@ -115,7 +115,7 @@ def test_an_ended_episode_gives_its_true_successor_and_is_followed_by_a_new_star
 def test_no_two_new_episodes_start_the_same() -> None:
     simulator = _simulator(3, seeds=(0, 1))
     starts = []
-    for _ in range(70):  # more than two blocks of start states
+    for _ in range(70):
         simulator.reset_to(torch.tensor([[FAILING] * 3] * 2))
         assert simulator.step(torch.zeros(2, 3, dtype=torch.int64)).terminated.all()
         starts += [tuple(row) for row in simulator.observation.flatten(0, 1).tolist()]
@@ -186,7 +186,7 @@ def test_a_seed_beside_others_is_its_solo_simulator_bit_for_bit(num_envs: int, c
 
 
 @KINDS
-def test_a_saved_simulator_goes_on_bit_for_bit_in_the_middle_of_a_block(continuous: bool) -> None:
+def test_a_saved_simulator_goes_on_bit_for_bit(continuous: bool) -> None:
     seeds, num_envs = (0, 1), 4
     actions = _random_actions(seeds, 90, num_envs, continuous=continuous)
     simulator = _simulator(num_envs, seeds, continuous=continuous, max_episode_steps=30)
