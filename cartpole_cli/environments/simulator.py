@@ -50,7 +50,7 @@ class CartPoleSimulator:
         ).view(4, 1, 1)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
-        self._block = torch.empty(0, 4, self.num_seeds, num_envs, device=self.device, dtype=dtype)
+        self._block = torch.empty(0, self.num_seeds, num_envs, device=self.device, dtype=dtype)
         self.num_resets = 0
         self.num_steps = 0
         self.reset()
@@ -116,12 +116,17 @@ class CartPoleSimulator:
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
     def _next_starts(self) -> Float[Tensor, "4 S N"]:
+        """Where episodes that end now begin anew: four neighbouring rows of a block, the next step's one row further.
+
+        So a step costs one random number per environment instead of four; an environment meets none of them twice, as
+        its episodes last longer than four steps.
+        """
         block, step = divmod(self.num_steps, STEPS_PER_BLOCK)
         if step == 0:
-            starts = self.streams.uniform("autoreset", block, shape=(STEPS_PER_BLOCK, 4, self.num_envs))
-            self._block = self._start_states(starts.permute(1, 2, 0, 3))
+            rows = self.streams.uniform("autoreset", block, shape=(STEPS_PER_BLOCK + 3, self.num_envs))
+            self._block = self._start_states(rows.movedim(0, 1))
         self.num_steps += 1
-        return self._block[step]
+        return self._block[step : step + 4]
 
     def _start_states(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return (uniform.to(self.dtype) - 0.5) * (2 * START_RANGE)
@@ -130,7 +135,7 @@ class CartPoleSimulator:
         kept = list(indices)
         self.streams, self.num_seeds = self.streams.select(kept), len(kept)
         self._go_on_from(self.state[:, kept])
-        self.elapsed, self._block = self.elapsed[kept], self._block[:, :, kept]
+        self.elapsed, self._block = self.elapsed[kept], self._block[:, kept]
         self.physics = self.physics.select_seeds(kept)
         self._ones, self._valid = self._ones[kept], self._valid[kept]
 

@@ -34,3 +34,11 @@ def test_listing_prints_a_row_per_way_to_ask() -> None:
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "(" in line]
     assert len([row for row in rows if row.startswith("cartpole best")]) == 4
     assert done.stderr == ""
+
+
+def test_simulator_prints_a_row_per_size() -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "simulator.py", "--tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert rows == ["environments", "1", "8", "64", "1024", "16384"]
+    assert done.stderr == ""

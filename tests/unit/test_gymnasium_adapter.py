@@ -196,7 +196,7 @@ def test_cart_pole_rows_are_transitions_of_cart_pole(make: Any, mode: str) -> No
             assert torch.equal(valid, ~over)
         else:
             assert valid.all()
-        successor = cart_pole_step(before, action * 20.0 - 10.0, physics)
+        successor = cart_pole_step(before.movedim(-1, 0), action * 20.0 - 10.0, physics).movedim(0, -1)
         torch.testing.assert_close(transition.next_observation[valid], successor[valid], rtol=0, atol=1e-5)
         elapsed = torch.where(valid, elapsed + 1, 0)
         failed = (transition.next_observation.abs() > LIMITS).any(dim=-1) & valid
@@ -439,7 +439,7 @@ def test_our_continuous_cart_pole_is_made_from_its_module(make: Any) -> None:
     assert adapter.max_episode_steps == 500
     before = adapter.observation
     force = torch.tensor([[[3.0], [-3.0]]])
-    successor = cart_pole_step(before, force.squeeze(-1), Physics.standard(1, 2))
+    successor = cart_pole_step(before.movedim(-1, 0), force.squeeze(-1), Physics.standard(1, 2)).movedim(0, -1)
     torch.testing.assert_close(adapter.step(force).next_observation, successor, rtol=0, atol=1e-5)
 
 
