@@ -1,7 +1,13 @@
 """Commands of the command line, run here or in a process of their own, and how they ended."""
 
+import fcntl
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +58,32 @@ def process(*arguments: str) -> Ended:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done = subprocess.run([*COMMAND, *arguments], text=True, timeout=120, check=False, **streams)
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def in_terminal(columns: int, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run a command on a terminal of that width; exit code and what the terminal received."""
+    terminal, other_end = pty.openpty()
+    fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns)} | environment
+    streams = {"stdin": other_end, "stdout": other_end, "stderr": other_end}
+    with subprocess.Popen([*COMMAND, *arguments], env=environment, **streams) as running:
+        os.close(other_end)
+        data = b""
+        while True:
+            try:
+                part = os.read(terminal, 65536)
+            except OSError:  # Linux: nobody is at the other end any more
+                part = b""
+            if not part:
+                break
+            data += part
+        code = running.wait(timeout=60)
+    os.close(terminal)
+    return code, data.decode()
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
 def train_tiny(runs_dir: Path, name: str, *changes: str) -> None:
