@@ -17,6 +17,7 @@ PPO = ("train", "--recipe", "ppo")
 # Of seeds 5, 6 and 7 the second one is solved in iteration 8, the others never.
 SOLVABLE = (
     *TINY,
+    "policy.features=raw",
     "environment.max_episode_steps=40",
     "trainer.evaluate_every=1",
     "trainer.stop_at_return=39.5",
@@ -26,6 +27,7 @@ SOLVABLE = (
     "trainer.checkpoint_every=2",
 )
 STUDY = (*PPO, *SOLVABLE, "--seeds", "3", "--seed", "5")
+PROCESSES = ("policy.features=raw", "environment.backend=gymnasium", "environment.vectorization_mode=async")
 STUDY_KEYS = {
     "run_dir",
     "mean_return",
@@ -124,13 +126,13 @@ def test_one_seed_is_a_run(cartpole, tmp_path):
         (("--seeds", "100000"), "trainer.num_seeds"),
         (("--seeds", "2", "--seed", str(2**63 - 1)), "trainer.seed"),
         (
-            ("--seeds", "2", "environment.backend=gymnasium", "environment.vectorization_mode=async"),
+            ("--seeds", "2", *PROCESSES),
             "environment.vectorization_mode",
         ),
     ],
 )
 def test_a_study_that_cannot_be_is_one_line(cartpole, tmp_path, options, field):
-    ended = cartpole(*PPO, *options)
+    ended = cartpole(*PPO, *options, "--dry-run")
     assert (ended.code, ended.out) == (2, "")
     (line,) = ended.err.splitlines()
     assert field in line
@@ -138,8 +140,7 @@ def test_a_study_that_cannot_be_is_one_line(cartpole, tmp_path, options, field):
 
 
 def test_a_single_seed_may_have_processes(cartpole):
-    choices = ("environment.backend=gymnasium", "environment.vectorization_mode=async")
-    assert cartpole(*PPO, "--seeds", "1", *choices, "--dry-run").code == 0
+    assert cartpole(*PPO, "--seeds", "1", *PROCESSES, "--dry-run").code == 0
 
 
 # How it ends
@@ -147,7 +148,8 @@ def test_a_single_seed_may_have_processes(cartpole):
 
 def test_seeds_that_leave_the_numbers_are_told_and_the_others_count(cartpole):
     """With this learning rate seed 4 fails in its first iteration, 5 and 6 spend their budget."""
-    ended = cartpole(*PPO, *TINY, "trainer.learning_rate=1e18", "--seeds", "3", "--seed", "4", "--name", "study")
+    changes = (*TINY, "policy.features=raw", "trainer.learning_rate=1e18")
+    ended = cartpole(*PPO, *changes, "--seeds", "3", "--seed", "4", "--name", "study")
     assert ended.code == 0
     assert re.search(r"^failed +s4: not finite: \w+ in iteration 1$", ended.out, re.MULTILINE)
     assert "2 of 3 seeds training, 0 solved, 1 failed" in ended.out
