@@ -109,3 +109,13 @@ def test_integers_never_change():
     """Published runs can be repeated only as long as these stay what they are."""
     assert Streams((0,)).integer(0, "actions", 0) == 10182182069815446887
     assert Streams((3, 7)).integer(1, "actions", 3, 1) == 6879980567867801202
+
+
+def test_selected_seeds_go_on_with_their_own_numbers():
+    streams = Streams((5, 6, 7, 8)).named("here")
+    chosen = streams.select([3, 1])
+    assert (chosen.seeds, chosen.name, chosen.device) == ((8, 6), streams.name, streams.device)
+    for draw, of_chosen in ((streams.uniform, chosen.uniform), (streams.normal, chosen.normal)):
+        assert torch.equal(of_chosen("actions", 4, shape=SHAPE), draw("actions", 4, shape=SHAPE)[[3, 1]])
+    assert chosen.integer(0, "episode", 2) == streams.integer(3, "episode", 2)
+    assert streams.seeds == (5, 6, 7, 8)
