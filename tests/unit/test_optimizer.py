@@ -235,9 +235,9 @@ def kept(parameters: list[nn.Parameter], optimizer: Adam, places: list[int]) -> 
 def test_a_seed_that_is_kept_goes_on_as_if_the_other_were_there():
     left, stayed = stacked_parameters(), stacked_parameters()
     one, both = adam(left), adam(stayed)
-    for _ in range(2):
-        step(one, left)
-        step(both, stayed)
+    for active in (BOTH, torch.tensor([True, False]), BOTH):
+        step(one, left, active)
+        step(both, stayed, active)
     kept(left, one, [1])
     assert (one.flat.shape[0], one.first_moment.shape[0], one.beta_powers.shape) == (1, 1, (2, 1))
     for _ in range(3):
@@ -251,6 +251,7 @@ def test_seeds_that_are_kept_may_change_places():
     parameters = stacked_parameters()
     optimizer = adam(parameters)
     step(optimizer, parameters)
+    step(optimizer, parameters, torch.tensor([True, False]))
     before = [snapshot(optimizer, parameters, seed) for seed in (0, 1)]
     kept(parameters, optimizer, [1, 0])
     assert equal(snapshot(optimizer, parameters, 0), before[1])
