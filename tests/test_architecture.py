@@ -16,7 +16,7 @@ LAYERS = [
     ["experience"],
     ["algorithms"],
     ["training"],
-    ["onnx_export"],
+    ["onnx_export", "robustness"],
     ["runs"],
     ["cli"],
     ["__main__"],

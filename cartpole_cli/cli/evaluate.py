@@ -2,71 +2,121 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.progress import TaskID
+from cartpole_cli.cli.progress import ScoringProgress
+from cartpole_cli.cli.robustness import show_suite
+from cartpole_cli.errors import CartpoleError
 
 EXIT_BELOW_THRESHOLD = 1
+DEFAULT_EPISODES = 100
 
 
 def evaluate(
     targets: Annotated[
         list[str], typer.Argument(metavar="TARGET...", help="Checkpoints, run folders or names, or ONNX files.")
     ],
-    episodes: Annotated[int, typer.Option(min=1, max=100_000, help="Episodes of each.")] = 100,
+    suite: Annotated[
+        str | None, typer.Option(help="Put them to a page's conditions instead: 'page', or a file of your own.")
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Episodes of each; default 100, or the suite's.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the start states; the same for all targets.")] = 0,
     environment: Annotated[str | None, typer.Option(help="Gymnasium id; default: what it was trained on.")] = None,
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample actions instead of the likeliest.")] = False,
     horizon: Annotated[int | None, typer.Option(min=1, max=100_000, help="Time limit in steps.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Exit with 1 if a mean return is below.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Exit with 1 if a mean return (a suite's overall %) is below.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
     video: Annotated[Path | None, typer.Option(help="Film the first episode: a .mp4 or .gif ([video] extra).")] = None,
+    heatmap: Annotated[
+        Path | None, typer.Option(help="Draw where on a suite's slider grid it stands: a .png ([plot] extra).")
+    ] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Score policies in Gymnasium's own equations."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    """Score policies in Gymnasium's own equations, or under all that a web page does to them (--suite page)."""
+    if suite is not None:
+        given = {"environment": environment, "stochastic": stochastic, "horizon": horizon, "video": video}
+        unfit = [f"--{name}" for name, value in given.items() if value not in {None, False}]
+        if unfit:
+            raise CartpoleError(f"{', '.join(unfit)}: a suite has its own episodes; leave out, or leave out --suite")
+        overall = show_suite(
+            targets,
+            suite,
+            runs_dir,
+            device=device,
+            seed=seed,
+            episodes=episodes,
+            heatmap=heatmap,
+            as_json=as_json,
+        )
+        below = threshold is not None and min(overall) * 100 < threshold
+    else:
+        if heatmap is not None:
+            raise CartpoleError("--heatmap: draws a suite's slider grid; right would be --suite page with it")
+        scoring = Scoring(
+            device=device,
+            episodes=episodes or DEFAULT_EPISODES,
+            seed=seed,
+            environment_id=environment,
+            stochastic=stochastic,
+            horizon=horizon,
+        )
+        cards = _score(targets, runs_dir, scoring, video)
+        _print(cards, as_json)
+        below = threshold is not None and any(card["mean_return"] < threshold for card in cards)
+    if below:
+        raise typer.Exit(EXIT_BELOW_THRESHOLD)
 
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+
+class Scoring(TypedDict):
+    """How targets are scored."""
+
+    device: str
+    episodes: int
+    seed: int
+    environment_id: str | None
+    stochastic: bool
+    horizon: int | None
+
+
+def _score(targets: list[str], runs_dir: Path, scoring: Scoring, video: Path | None) -> list[dict[str, Any]]:
+    with ScoringProgress("steps") as progress:
         import torch
 
-        from cartpole_cli.runs.scorecard import compare, make_scorecard
+        from cartpole_cli.runs.scorecard import make_scorecard
+        from cartpole_cli.runs.video import FORMATS, check_can_film
 
+        if video is not None:
+            check_can_film()
+            if video.suffix not in FORMATS:
+                raise CartpoleError(f"{video}: not a film's name; allowed: {' or '.join(FORMATS)}")
         torch.set_num_threads(1)  # more only get in each other's way with tensors this small
-        cards = []
-        for target in targets:
-            task = progress.add_task(target, total=None)
-
-            def show(done: int, limit: int, task: "TaskID" = task) -> None:
-                progress.update(task, completed=done, total=limit)
-
-            cards.append(
-                make_scorecard(
-                    target,
-                    runs_dir,
-                    device=device,
-                    episodes=episodes,
-                    seed=seed,
-                    environment_id=environment,
-                    stochastic=stochastic,
-                    horizon=horizon,
-                    video=video if target == targets[0] else None,
-                    on_step=show,
-                )
+        return [
+            make_scorecard(
+                target,
+                runs_dir,
+                **scoring,
+                video=video if place == 0 else None,
+                on_step=progress.follow(target),
             )
+            for place, target in enumerate(targets)
+        ]
+
+
+def _print(cards: list[dict[str, Any]], as_json: bool) -> None:
+    from cartpole_cli.runs.scorecard import compare
+
     comparisons = compare(cards)
     if as_json:
         typer.echo(json.dumps(cards[0] if len(cards) == 1 else {"targets": cards, "comparisons": comparisons}))
     else:
         _show(cards, comparisons)
-    if threshold is not None and any(card["mean_return"] < threshold for card in cards):
-        raise typer.Exit(EXIT_BELOW_THRESHOLD)
 
 
 ROWS = {

@@ -45,7 +45,7 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
     problems = [
         f"command line: {key} = {new!r}: cannot change in the middle of a run; it was {old!r}"
         for key, (old, new) in changes.items()
-        if key.startswith(FIXED)
+        if any(f"{key}.".startswith(f"{fixed}.") for fixed in FIXED)
     ]
     if state and "trainer.num_steps" in changes:
         problems += _budget_problems(after.trainer.num_steps, state)
@@ -91,10 +91,13 @@ def _budget_problems(num_steps: int, state: dict[str, Any]) -> Iterator[str]:
 
 
 def _find(target: str, runs_dir: Path) -> Path:
-    for folder in (Path(target), runs_dir / target):
-        if RunDirectory(folder).recipe.is_file() or RunDirectory(folder).last.is_file():
-            return folder
-    names = [path.name for path in runs_dir.iterdir()] if runs_dir.is_dir() else []
+    try:
+        for folder in (Path(target), runs_dir / target):
+            if RunDirectory(folder).recipe.is_file() or RunDirectory(folder).last.is_file():
+                return folder
+        names = [path.name for path in runs_dir.iterdir()] if runs_dir.is_dir() else []
+    except OSError as error:
+        raise CartpoleError(f"--resume {target!r}: cannot be read ({error.strerror})") from error
     raise CartpoleError(f"--resume {target!r}: no run there or in {runs_dir}{did_you_mean(target, names)}")
 
 

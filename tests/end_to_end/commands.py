@@ -1,6 +1,33 @@
-"""How a command of the command line ended."""
+"""Commands of the command line, run here or in a process of their own, and how they ended."""
 
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cartpole_cli.cli.app import main
+
+COMMAND = [sys.executable, "-m", "cartpole_cli"]
+TINY = (
+    "trainer.num_steps=384",
+    "trainer.evaluate_every=2",
+    "trainer.evaluation_episodes=3",
+    "environment.num_envs=4",
+    "algorithm.steps_per_iteration=32",
+    "algorithm.num_epochs=2",
+    "algorithm.minibatch_size=64",
+    "policy.hidden_sizes=[16]",
+)
+"""A run of PPO that takes no time: three iterations of 128 steps."""
+CONTINUOUS = "environment.id=ContinuousCartPole-v1"
 
 
 @dataclass
@@ -8,3 +35,58 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+def command(*arguments: object) -> int:
+    """Run a command in this process; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cartpole", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code or 0
+
+
+def captured(capfd: pytest.CaptureFixture[str], *arguments: object) -> Ended:
+    """Run a command in this process; its exit code and all that it wrote."""
+    capfd.readouterr()
+    code = command(*arguments)
+    return Ended(code, *capfd.readouterr())
+
+
+def process(*arguments: str) -> Ended:
+    """Run a command in a process of its own."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    done = subprocess.run([*COMMAND, *arguments], text=True, timeout=120, check=False, **streams)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def in_terminal(columns: int, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run a command on a terminal of that width; exit code and what the terminal received."""
+    terminal, other_end = pty.openpty()
+    fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns)} | environment
+    streams = {"stdin": other_end, "stdout": other_end, "stderr": other_end}
+    with subprocess.Popen([*COMMAND, *arguments], env=environment, **streams) as running:
+        os.close(other_end)
+        data = b""
+        while True:
+            try:
+                part = os.read(terminal, 65536)
+            except OSError:  # Linux: nobody is at the other end any more
+                part = b""
+            if not part:
+                break
+            data += part
+        code = running.wait(timeout=60)
+    os.close(terminal)
+    return code, data.decode()
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def train_tiny(runs_dir: Path, name: str, *changes: str) -> None:
+    """A tiny run of that name in that folder."""
+    options = ("--recipe", "ppo", "--runs-dir", str(runs_dir), "--name", name, "--quiet")
+    assert command("train", *options, *TINY, *changes) == 0

@@ -9,26 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Ended
+from commands import COMMAND, Ended, train_tiny
 
-from cartpole_cli.cli.app import main
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
 
-COMMAND = [sys.executable, "-m", "cartpole_cli", "best"]
+BEST = [*COMMAND, "best"]
 HEAVY = ("torch", "gymnasium", "wandb", "numpy", "onnx", "onnxruntime")
-TINY = (
-    "trainer.num_steps=384",
-    "trainer.evaluate_every=2",
-    "trainer.evaluation_episodes=3",
-    "environment.num_envs=4",
-    "algorithm.steps_per_iteration=32",
-    "algorithm.num_epochs=2",
-    "algorithm.minibatch_size=64",
-    "policy.hidden_sizes=[16]",
-)
 KEYS = [
     "run",
     "run_dir",
+    "study",
     "best_checkpoint",
     "recipe",
     "algorithm",
@@ -53,12 +43,7 @@ def trained(tmp_path_factory):
     """Two short runs, "luckier" and "better": the first falls at once, whatever its evaluation.json is made to say."""
     runs_dir = tmp_path_factory.mktemp("trained")
     for name, seed in (("luckier", 3), ("better", 0)):
-        with pytest.MonkeyPatch.context() as patch:
-            options = ["--runs-dir", str(runs_dir), "--name", name, "--seed", str(seed), "--quiet"]
-            patch.setattr(sys, "argv", ["cartpole", "train", "--recipe", "ppo", *options, *TINY])
-            with pytest.raises(SystemExit) as ended:
-                main()
-            assert not ended.value.code
+        train_tiny(runs_dir, name, f"trainer.seed={seed}")
     path = runs_dir / "luckier" / "evaluation.json"
     lucky = {"mean_return": 400.0, "min_return": 350.0, "ci95": [390.0, 410.0]}
     path.write_text(json.dumps(json.loads(path.read_text()) | lucky))
@@ -67,7 +52,7 @@ def trained(tmp_path_factory):
 
 def best(*arguments: str, **environment: str) -> Ended:
     done = subprocess.run(
-        [*COMMAND, *arguments],
+        [*BEST, *arguments],
         capture_output=True,
         encoding="utf-8",
         timeout=120,
@@ -262,7 +247,7 @@ def test_a_path_that_is_no_text_is_printed_as_it_is():
         make_run(name, 100.0)
     except OSError:
         pytest.skip("this file system takes text only")
-    done = subprocess.run([*COMMAND, "--path"], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([*BEST, "--path"], capture_output=True, timeout=60, check=True)
     assert done.stdout == b"runs/\xff\xfe/best.pth\n"
     assert best().code == 0
     assert json.loads(best("--json").out)[0]["run"] == name
@@ -318,7 +303,7 @@ def test_a_closed_pipe_is_silent(arguments):
     make_run("run", 100.0)
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([*COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    done = subprocess.run([*BEST, *arguments], stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
     os.close(writing)
     assert done.stderr == b""
 

@@ -12,28 +12,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from commands import Ended
+from commands import CONTINUOUS, Ended, captured, command, train_tiny
 from onnx import TensorProto, helper, numpy_helper
 
-from cartpole_cli.cli.app import main
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
 
 HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy", "av", "pygame")
-TINY = (
-    "trainer.num_steps=512",
-    "trainer.evaluate_every=2",
-    "trainer.evaluation_episodes=3",
-    "trainer.learning_rate=0.01",
-    "environment.num_envs=4",
-    "algorithm.steps_per_iteration=32",
-    "algorithm.num_epochs=2",
-    "algorithm.minibatch_size=64",
-    "policy.hidden_sizes=[16]",
-)
-CONTINUOUS = "environment.id=ContinuousCartPole-v1"
+LONGER = ("trainer.num_steps=512", "trainer.learning_rate=0.01")
 KINDS = {
     "discrete": ("environment.id=CartPole-v1",),
     "clip": (CONTINUOUS, "policy.squash=clip"),
@@ -58,21 +46,12 @@ REST = {"stochastic", "max_episode_steps", "mean_abs_position", "effort", "switc
 MEASURED = ("mean_return", "std_return", "returns", "ci95", "effort", "switches_per_second", "mean_abs_position")
 
 
-def command(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["cartpole", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return ended.value.code or 0
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A short run of each kind, exported."""
     folder = tmp_path_factory.mktemp("trained")
     for name, changes in KINDS.items():
-        options = ("--runs-dir", str(folder), "--name", name, "--quiet")
-        assert command("train", "--recipe", "ppo", *options, *TINY, *changes) == 0
+        train_tiny(folder, name, *LONGER, *changes)
         assert command("export", str(folder / name), "--quiet") == 0
     return folder
 
@@ -85,9 +64,7 @@ def runs(trained, tmp_path) -> Path:
 @pytest.fixture
 def evaluate(capfd):
     def run(*arguments: object) -> Ended:
-        capfd.readouterr()
-        code = command("eval", *map(str, arguments))
-        return Ended(code, *capfd.readouterr())
+        return captured(capfd, "eval", *arguments)
 
     return run
 

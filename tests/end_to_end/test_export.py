@@ -13,10 +13,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from commands import Ended
+from commands import CONTINUOUS, Ended, captured, train_tiny
 
 from cartpole_cli import onnx_export
-from cartpole_cli.cli.app import main
 from cartpole_cli.environments import build
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -25,18 +24,7 @@ from cartpole_cli.recipe_files import load_recipe, resolve_recipe
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy, save_checkpoint
 
 HERE = Path(build.__file__).parents[2]
-TINY = (
-    "trainer.num_steps=512",
-    "trainer.evaluate_every=2",
-    "trainer.evaluation_episodes=3",
-    "trainer.save_every=2",
-    "environment.num_envs=4",
-    "algorithm.steps_per_iteration=32",
-    "algorithm.num_epochs=2",
-    "algorithm.minibatch_size=64",
-    "policy.hidden_sizes=[16]",
-)
-CONTINUOUS = "environment.id=ContinuousCartPole-v1"
+LONGER = ("trainer.num_steps=512", "trainer.save_every=2")
 KINDS = {
     "discrete": ("environment.id=CartPole-v1",),
     "clip": (CONTINUOUS, "policy.squash=clip"),
@@ -50,12 +38,7 @@ def trained(tmp_path_factory) -> Path:
     """A short run of each kind."""
     folder = tmp_path_factory.mktemp("trained")
     for name, changes in KINDS.items():
-        with pytest.MonkeyPatch.context() as patch:
-            options = ["--runs-dir", str(folder), "--name", name, "--quiet"]
-            patch.setattr(sys, "argv", ["cartpole", "train", "--recipe", "ppo", *options, *TINY, *changes])
-            with pytest.raises(SystemExit) as ended:
-                main()
-            assert not ended.value.code
+        train_tiny(folder, name, *LONGER, *changes)
     return folder
 
 
@@ -66,13 +49,9 @@ def runs(trained, tmp_path) -> Path:
 
 
 @pytest.fixture
-def export(monkeypatch, capfd):
+def export(capfd):
     def run(*arguments: str | Path) -> Ended:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["cartpole", "export", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Ended(ended.value.code or 0, *capfd.readouterr())
+        return captured(capfd, "export", *arguments)
 
     return run
 

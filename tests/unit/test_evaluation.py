@@ -433,6 +433,7 @@ def test_a_finished_seed_leaves_and_the_others_go_on_as_if_it_had_stayed(algorit
     finished = [[seed.finished for seed in report.seeds] for report in reports]
     assert finished == [[True, False, False], [False, False], [True, False], [False]]
     assert [[seed.solved for seed in report.seeds] for report in reports] == finished
+    assert all(seed.improved for report in reports for seed in report.seeds), "each is measured by its own best"
     assert (trainer.policy.num_seeds, trainer.environment.num_seeds, len(trainer.optimizer.flat)) == (1, 1, 1)
     assert trainer.streams.seeds == (2,)
     assert list(zip(fake.asked, fake.confirmed, strict=True)) == [(1, (0,)), (3, (1,))], "nobody else is confirmed"

@@ -196,7 +196,7 @@ def test_cart_pole_rows_are_transitions_of_cart_pole(make: Any, mode: str) -> No
             assert torch.equal(valid, ~over)
         else:
             assert valid.all()
-        successor = cart_pole_step(before, action * 20.0 - 10.0, physics)
+        successor = cart_pole_step(before.movedim(-1, 0), action * 20.0 - 10.0, physics).movedim(0, -1)
         torch.testing.assert_close(transition.next_observation[valid], successor[valid], rtol=0, atol=1e-5)
         elapsed = torch.where(valid, elapsed + 1, 0)
         failed = (transition.next_observation.abs() > LIMITS).any(dim=-1) & valid
@@ -439,7 +439,7 @@ def test_our_continuous_cart_pole_is_made_from_its_module(make: Any) -> None:
     assert adapter.max_episode_steps == 500
     before = adapter.observation
     force = torch.tensor([[[3.0], [-3.0]]])
-    successor = cart_pole_step(before, force.squeeze(-1), Physics.standard(1, 2))
+    successor = cart_pole_step(before.movedim(-1, 0), force.squeeze(-1), Physics.standard(1, 2)).movedim(0, -1)
     torch.testing.assert_close(adapter.step(force).next_observation, successor, rtol=0, atol=1e-5)
 
 
@@ -686,3 +686,53 @@ def test_a_resumed_run_reports_returns_of_whole_episodes_only() -> None:
     first.environment.close()
     resumed.environment.close()
     assert [report.episode_return for report in reports if report.episodes] == [6.0, 6.0]
+
+
+# Seeds that leave
+
+
+@pytest.mark.parametrize(
+    ("environment_id", "mode"),
+    [("CartPole-v1", "sync"), ("CartPole-v1", "async"), ("CartPole-v1", "vector_entry_point"), ("Pendulum-v1", "sync")],
+)
+def test_seeds_that_are_kept_go_on_as_if_the_others_were_there(make: Any, environment_id: str, mode: str) -> None:
+    left, stayed = (make(environment_id, mode, 2, seeds=(4, 5, 6), max_episode_steps=15) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    shape = (60, 3, 2)
+    actions = torch.randint(2, shape, generator=generator)
+    if environment_id == "Pendulum-v1":
+        actions = torch.rand(*shape, 1, generator=generator)
+    _steps(left, actions[:20])
+    _steps(stayed, actions[:20])
+    left.keep_seeds([0, 2])
+    assert (left.num_seeds, left.streams.seeds, left.observation.shape[0]) == (2, (4, 6), 2)
+    ours, theirs = _steps(left, actions[20:, [0, 2]]), _steps(stayed, actions[20:])
+    for one, other in zip(ours[0], theirs[0], strict=True):
+        for field in fields(Transition):
+            assert torch.equal(getattr(one, field.name), getattr(other, field.name)[[0, 2]]), field.name
+    assert all(torch.equal(one, other[[0, 2]]) for one, other in zip(ours[1], theirs[1], strict=True))
+    left.reset()
+    stayed.reset()
+    assert torch.equal(left.observation, stayed.observation[[0, 2]])
+
+
+@pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])
+def test_kept_seeds_are_saved_and_loaded_without_the_others(make: Any, mode: str) -> None:
+    left, loaded = make("CartPole-v1", mode, 2, seeds=(4, 5, 6)), make("CartPole-v1", mode, 2, seeds=(6,))
+    actions = torch.randint(2, (40, 3, 2), generator=torch.Generator().manual_seed(0))
+    _steps(left, actions[:20])
+    left.keep_seeds([2])
+    assert loaded.load_state_dict(copy.deepcopy(left.state_dict()))
+    after = [_steps(one, actions[20:, 2:])[1] for one in (left, loaded)]
+    assert all(torch.equal(one, other) for one, other in zip(*after, strict=True))
+
+
+@RESET_BY_MASK
+def test_the_environments_of_seeds_that_leave_are_closed(make: Any, mode: str) -> None:
+    adapter = make("CartPole-v1", mode, 2, seeds=(4, 5, 6))
+    before = list(adapter._environments)
+    adapter.keep_seeds([1])
+    assert [environment.closed for environment in before] == [True, False, True]
+    adapter.step(torch.zeros(1, 2, dtype=torch.int64))
+    adapter.close()
+    assert all(environment.closed for environment in before)

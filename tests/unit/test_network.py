@@ -201,3 +201,54 @@ def test_action_noise_has_one_number_per_row_or_action_dimension():
     assert normal.shape == (3, 50, 4, 1)
     assert 0 <= uniform.min() < uniform.max() < 1
     assert normal.min() < -2 < 2 < normal.max()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_selected_seeds_are_a_copy_of_their_own(head: str):
+    network = PolicyNetwork(architecture(head), Streams(SEEDS))
+    perturb(network)
+    observation = observations(5)
+    expected = outputs(network, observation)
+    chosen = network.select([2, 0])
+    assert (chosen.num_seeds, chosen.architecture, network.num_seeds) == (2, network.architecture, 3)
+    for name, value in outputs(chosen, observation[[2, 0]]).items():
+        assert torch.equal(value, expected[name][[2, 0]]), name
+    with torch.no_grad():
+        for parameter in chosen.parameters():
+            parameter.zero_()
+    assert all(torch.equal(value, expected[name]) for name, value in outputs(network, observation).items())
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_networks_are_stacked_in_their_order_and_left_alone(head: str):
+    networks = [PolicyNetwork(architecture(head), Streams([seed])) for seed in SEEDS]
+    for network, others in zip(networks, (0, 1, 2), strict=True):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.01 * others)
+    stacked = PolicyNetwork.stack([networks[0], PolicyNetwork.stack(networks[1:])])
+    assert (stacked.num_seeds, networks[0].num_seeds) == (3, 1)
+    observation = observations(5)
+    together = outputs(stacked, observation)
+    for index, network in enumerate(networks):
+        assert all(torch.equal(stacked.seed_state(index)[key], value) for key, value in network.state_dict().items())
+        for name, value in outputs(network, observation[index : index + 1]).items():
+            assert torch.equal(together[name][index : index + 1], value), name
+    with torch.no_grad():
+        for parameter in stacked.parameters():
+            parameter.zero_()
+    assert networks[0].torso[0].weight.ne(0).any()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_network_goes_on_with_the_seeds_that_are_kept(head: str):
+    network = PolicyNetwork(architecture(head), Streams(SEEDS))
+    perturb(network)
+    observation = observations(5)
+    expected = outputs(network, observation)
+    parameters = list(network.parameters())
+    network.keep_seeds([1, 2])
+    assert network.num_seeds == 2
+    for name, value in outputs(network, observation[1:]).items():
+        assert torch.equal(value, expected[name][1:]), name
+    assert all(one is other for one, other in zip(network.parameters(), parameters, strict=True)), "an optimizer's"

@@ -223,3 +223,46 @@ def test_a_restored_optimizer_shares_no_memory_with_the_state_it_was_given():
     optimizer.load_state_dict(saved)
     step(optimizer, parameters)
     assert equal([*saved.values()], [*untouched.values()])
+
+
+def kept(parameters: list[nn.Parameter], optimizer: Adam, places: list[int]) -> None:
+    """As the trainer does it: the parameters first."""
+    for parameter in parameters:
+        parameter.data = parameter.data[places]
+    optimizer.keep_seeds(places)
+
+
+def test_a_seed_that_is_kept_goes_on_as_if_the_other_were_there():
+    left, stayed = stacked_parameters(), stacked_parameters()
+    one, both = adam(left), adam(stayed)
+    for active in (BOTH, torch.tensor([True, False]), BOTH):
+        step(one, left, active)
+        step(both, stayed, active)
+    kept(left, one, [1])
+    assert (one.flat.shape[0], one.first_moment.shape[0], one.beta_powers.shape) == (1, 1, (2, 1))
+    for _ in range(3):
+        one.accumulate(loss(left, (10.0,)))
+        norm = one.step(torch.tensor([True]), LEARNING_RATE[1:])
+        assert torch.equal(norm, step(both, stayed)[1:])
+        assert equal(snapshot(one, left, 0), snapshot(both, stayed, 1))
+
+
+def test_seeds_that_are_kept_may_change_places():
+    parameters = stacked_parameters()
+    optimizer = adam(parameters)
+    step(optimizer, parameters)
+    step(optimizer, parameters, torch.tensor([True, False]))
+    before = [snapshot(optimizer, parameters, seed) for seed in (0, 1)]
+    kept(parameters, optimizer, [1, 0])
+    assert equal(snapshot(optimizer, parameters, 0), before[1])
+    assert equal(snapshot(optimizer, parameters, 1), before[0])
+
+
+def test_gradients_of_a_seed_that_left_are_forgotten_and_parameters_stay_views_of_one_matrix():
+    parameters = stacked_parameters()
+    optimizer = adam(parameters)
+    optimizer.accumulate(loss(parameters))
+    kept(parameters, optimizer, [0])
+    assert optimizer.step(torch.tensor([True]), LEARNING_RATE[:1]).tolist() == [0.0]
+    optimizer.flat.zero_()
+    assert all(parameter.eq(0).all() for parameter in parameters)

@@ -304,3 +304,39 @@ def test_a_state_that_is_no_number_ends_the_episode():
     simulator = CartPoleSimulator(Streams([0]), 2, continuous=True)
     transition = simulator.step(torch.tensor([[[float("nan")], [1.0]]]))
     assert transition.terminated.tolist() == [[True, False]]
+
+
+@KINDS
+@pytest.mark.parametrize("num_steps", [0, 5, 32, 45], ids=lambda steps: f"after{steps}")
+def test_seeds_that_are_kept_go_on_as_if_the_others_were_there(continuous: bool, num_steps: int) -> None:
+    """In the middle of a block of resets, at its end, and before the first."""
+    seeds, kept = (4, 5, 6, 7), [1, 3]
+    simulator, stayed = (_simulator(3, seeds, continuous=continuous, max_episode_steps=20) for _ in range(2))
+    for one in (simulator, stayed):
+        generator = torch.Generator().manual_seed(0)
+        masses = torch.rand(4, 3, generator=generator) + 0.5
+        one.physics = replace(one.physics, cart_mass=masses)
+    actions = _random_actions(seeds, num_steps + 60, 3, continuous=continuous)
+    for action in actions[:num_steps]:
+        simulator.step(action)
+        stayed.step(action)
+    simulator.keep_seeds(kept)
+    assert (simulator.num_seeds, simulator.streams.seeds) == (2, (5, 7))
+    for ours, theirs in zip(
+        _columns(simulator, actions[num_steps:, kept]), _columns(stayed, actions[num_steps:]), strict=True
+    ):
+        assert torch.equal(ours, theirs[:, kept])
+    simulator.reset()
+    stayed.reset()
+    assert torch.equal(simulator.observation, stayed.observation[kept])
+
+
+def test_kept_seeds_are_saved_and_loaded_without_the_others() -> None:
+    simulator = _simulator(3, (4, 5, 6))
+    actions = _random_actions((4, 5, 6), 70, 3, continuous=False)
+    _columns(simulator, actions[:40])
+    simulator.keep_seeds([2])
+    loaded = _simulator(3, (6,))
+    assert loaded.load_state_dict(copy.deepcopy(simulator.state_dict()))
+    rest = [_columns(one, actions[40:, 2:]) for one in (simulator, loaded)]
+    assert all(torch.equal(one, other) for one, other in zip(*rest, strict=True))

@@ -158,3 +158,11 @@ def test_a_seed_that_did_not_step_does_not_fail():
     statistics.add_step(torch.tensor([1.0, NAN]), torch.tensor([True, False]))
     assert statistics.failures() == [None, None]
     assert statistics.means()["gradient_norm"][0].item() == 1.0
+
+
+def test_kept_seeds_go_on_in_their_episodes():
+    statistics = EpisodeStatistics(3, 1, CPU)
+    statistics.update(rollout([[[1.0, 1.0]], [[5.0, 7.0]], [[2.0, 2.0]]], [[[0, 0]], [[1, 0]], [[0, 0]]]))
+    statistics.keep_seeds([1, 2])
+    # seed 1 is under way with 7, seed 2 with 2 + 2 = 4
+    check(statistics.update(rollout([[[1.0]], [[2.0]]], [[[1]], [[1]]])), [1, 1], [8.0, 6.0])

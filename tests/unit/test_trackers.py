@@ -19,13 +19,19 @@ from cartpole_cli.runs.trackers import MetricsFile, WandbTracker
 ITERATIONS = 3
 
 
-def recipe(render_every: int = 0, **logger: str) -> Recipe:
+def recipe(render_every: int = 0, *, num_seeds: int = 1, **logger: str) -> Recipe:
     return Recipe.model_validate(
         {
             "algorithm": {"name": "ppo", "steps_per_iteration": 8, "num_epochs": 1, "minibatch_size": 32},
             "environment": {"backend": "native", "num_envs": 4},
             "policy": {"hidden_sizes": [8]},
-            "trainer": {"num_steps": 32 * ITERATIONS, "evaluation_episodes": 2, "render_every": render_every},
+            "trainer": {
+                "num_steps": 32 * ITERATIONS,
+                "evaluation_episodes": 2,
+                "render_every": render_every,
+                "seed": 5 if num_seeds > 1 else 0,
+                "num_seeds": num_seeds,
+            },
             "logger": logger,
         }
     )
@@ -84,6 +90,7 @@ class StandIn(ModuleType):
         self.inits: list[dict] = []
         self.logged: list[dict] = []
         self.finished = 0
+        self.of_run: dict[str, list[int]] = {}
         self.Settings = SimpleNamespace
         self.Video = self._video
 
@@ -102,7 +109,7 @@ class StandIn(ModuleType):
         self.inits.append(options)
         self._may_fail(f"init {options['mode']}")
         return SimpleNamespace(
-            log=self._log,
+            log=self._logs_of(options["name"]),
             finish=self._finish,
             dir=str(Path(options["dir"]) / "wandb" / "run" / "files"),
             settings=SimpleNamespace(mode=options["mode"]),
@@ -111,6 +118,13 @@ class StandIn(ModuleType):
     def _log(self, record, step=None):
         self.logged.append(dict(record) | {"step": step})
         self._may_fail("log")
+
+    def _logs_of(self, name: str):
+        def log(record, step=None):
+            self.of_run.setdefault(name, []).append(step)
+            self._log(record, step)
+
+        return log
 
     def _video(self, path):
         self._may_fail("video")
@@ -221,6 +235,35 @@ def test_wandb_is_not_touched_in_mode_disabled(tmp_path, stand_in):
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
+def test_each_seed_of_a_study_is_a_wandb_run_of_its_group(tmp_path, stand_in, mode):
+    wandb, told = stand_in(), []
+    study = recipe(type="wandb", mode=mode, num_seeds=2)
+    session = Session.create(
+        study, device=torch.device("cpu"), recipe_name="small", runs_dir=tmp_path, name="two", tell=told.append
+    )
+    with session:
+        for report in session.reports():
+            assert wandb.of_run == {f"two-s{seed}": list(range(1, report.iteration + 1)) for seed in (5, 6)}
+        session.finish()
+    assert [(options["name"], options["group"]) for options in wandb.inits] == [("two-s5", "two"), ("two-s6", "two")]
+    assert [options["dir"] for options in wandb.inits] == [str(tmp_path / "two" / f"s{seed}") for seed in (5, 6)]
+    assert [options["config"] for options in wandb.inits] == [
+        study.for_seed(seed).model_dump(mode="json") for seed in (5, 6)
+    ]
+    assert len({options["id"] for options in wandb.inits}) == 2
+    assert {options["reinit"] for options in wandb.inits} == {"create_new"}
+    assert wandb.finished == 2
+    assert warnings(told) == []
+    assert len([line for line in told if "wandb sync" in line]) == (2 if mode == "offline" else 0)
+
+
+def test_a_run_alone_is_in_no_group(tmp_path, stand_in):
+    wandb = stand_in()
+    train(tmp_path, mode="offline")
+    assert [(options["name"], options["group"]) for options in wandb.inits] == [("run", None)]
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
 def test_wandb_gets_the_films_at_the_step_of_their_iteration(tmp_path, stand_in, mode):
     wandb = stand_in()
     assert warnings(train(tmp_path, render_every=2, mode=mode)) == []
@@ -290,8 +333,8 @@ def start(folder: Path, *overrides: str, environment: dict[str, str] | None = No
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """Three runs at once, of which each waits for something else: folder and output by name."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("offline", "keyless", "unreachable")}
+    """Four at once, of which each waits for something else: folder and output by name."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("offline", "keyless", "unreachable", "study")}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     terminal, other_end = pty.openpty()
     processes = {
@@ -306,11 +349,15 @@ def real(tmp_path_factory):
             environment={"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0123456789" * 4},
             **pipes,
         ),
+        "study": start(
+            folders["study"], "logger.type=wandb", "logger.mode=offline", "--seeds", "2", "--seed", "5", **pipes
+        ),
     }
     os.close(other_end)
     output = {}
     try:
         output["offline"] = processes["offline"].communicate(timeout=60)[0]
+        output["study"] = processes["study"].communicate(timeout=60)[0]
         output["unreachable"] = processes["unreachable"].communicate(timeout=60)[0]
         processes["keyless"].wait(timeout=60)
         output["keyless"] = read_all(terminal)
@@ -352,6 +399,15 @@ def test_offline_keeps_its_files_in_the_run_folder_and_says_how_to_upload_them(r
     run, lines = real["offline"]
     (line,) = lines
     check_offline_files(run, line)
+
+
+def test_offline_keeps_each_seed_of_a_study_in_its_folder_and_says_how_to_upload_it(real):
+    study, lines = real["study"]
+    for seed, line in zip((5, 6), lines, strict=True):
+        check_offline_files(study / f"s{seed}", line)
+        (log,) = (study / f"s{seed}").glob("wandb/offline-run-*/run-*.wandb")
+        assert f"run-s{seed}".encode() in log.read_bytes()
+    assert json.loads((study / "study.json").read_text())["status"] == "finished"
 
 
 def test_offline_keeps_the_films_for_wandb(real):

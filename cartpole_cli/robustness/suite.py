@@ -1,0 +1,109 @@
+"""Suites: the validated description of the conditions a policy is put to. Every field is documented here, once.
+
+`suite_files.py` finds and reads suite files and explains what is wrong with them.
+"""
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+MIN_SECONDS, MAX_SECONDS = 6.0, 600.0
+Pair = tuple[float, float]
+
+
+def _several(given: Any) -> Any:
+    """A number is a list of one."""
+    return [given] if isinstance(given, int | float) else given
+
+
+def _range(given: Any) -> Any:
+    """A number is a range of no width."""
+    return [given, given] if isinstance(given, int | float) else given
+
+
+def _ordered(given: Pair) -> Pair:
+    if given[0] > given[1]:
+        raise PydanticCustomError("range", "a range, the lower number first")
+    return given
+
+
+RANGE = (Field(strict=False), BeforeValidator(_range), AfterValidator(_ordered))
+CELLS = (Field(strict=False, min_length=1, max_length=50), BeforeValidator(_several))
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+SecondsRange = Annotated[tuple[Seconds, Seconds], *RANGE]
+Strength = Annotated[float, Field(ge=0, le=5)]
+Interval = Annotated[float, Field(ge=0.1, le=MAX_SECONDS)]
+
+
+class Part(BaseModel):
+    """A table of a suite: every field known, typed and documented."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Pushing(Part):
+    """A visitor who pushes again and again, to random sides."""
+
+    strength: Annotated[tuple[Strength, Strength], *RANGE]
+    """Range of a push's strength, 0 to 5; the page's own slider begins at 1."""
+    every: Annotated[tuple[Interval, Interval], *RANGE]
+    """Range of the time between pushes, in seconds."""
+    until: Seconds = 40.0
+    """When the visitor leaves, in seconds."""
+
+
+class Condition(Part):
+    """What happens to a policy. Ranges [low, high] are drawn from uniformly, for every episode anew; a number is one
+    without width."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    """What to call it."""
+    episodes: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How many; of a grid, in each of its cells."""
+    gravity: Annotated[tuple[Annotated[float, Field(ge=0, le=100)], ...], *CELLS] = (9.8,)
+    """Values of the gravity slider, m/s^2 (the page's: 5 to 20). All values of the three sliders make a grid."""
+    cart_mass: Annotated[tuple[Annotated[float, Field(ge=0.1, le=100)], ...], *CELLS] = (1.0,)
+    """Values of the cart's mass, kg (the page's: 0.2 to 5)."""
+    pole_length: Annotated[tuple[Annotated[float, Field(ge=0.2, le=20)], ...], *CELLS] = (1.0,)
+    """Values of the pole's whole length, m (the page's: 0.4 to 2)."""
+    start: Literal["still", "hanging", "wild"] = "still"
+    """still: all four numbers within 0.05 of upright rest, as the page starts; hanging: the same upside down; wild: at
+    most 3 m and 3 m/s, any angle, at most 8 rad/s."""
+    frames_per_second: Annotated[float, Field(ge=1, le=1000)] = 60.0
+    """How often the page draws, and asks the policy."""
+    model_after: SecondsRange = (0.0, 0.0)
+    """Range of the time the model takes to load, in seconds: physics runs without a force until then."""
+    hidden_at: SecondsRange = (20.0, 20.0)
+    """Range of the time at which the tab is hidden, in seconds."""
+    hidden_for: SecondsRange = (0.0, 0.0)
+    """Range of how long it is hidden, in seconds: one force is held. 0: never."""
+    pushes: Pushing | None = None
+    """Pushes; unset: none."""
+
+    @property
+    def num_cells(self) -> int:
+        """How many settings of the sliders."""
+        return len(self.gravity) * len(self.cart_mass) * len(self.pole_length)
+
+
+class Suite(Part):
+    """Conditions, and how long each episode lasts."""
+
+    seconds: Annotated[float, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 60.0
+    """Of each episode."""
+    cart_pole_episodes: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Episodes of Gymnasium's CartPole-v1 beside the page's; 0: none."""
+    condition: Annotated[tuple[Condition, ...], Field(strict=False, min_length=1, max_length=200)]
+    """The conditions, each a [[condition]]."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Suite":
+        counts = Counter(condition.name for condition in self.condition)
+        twice = next((name for name, count in counts.items() if count > 1), None)
+        if twice is not None:
+            raise PydanticCustomError("same_name", "{name}", {"name": twice})
+        return self
