@@ -14,10 +14,10 @@ NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
 Hold = Annotated[float, Field(gt=0, le=50)]
 Delay = Annotated[int, Field(ge=0, le=50)]
 Problem = tuple[str, Any, str]
-
-
-def _between(bound: Any) -> Any:
-    return Annotated[tuple[bound, bound], Field(strict=False)]
+PositiveRange = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
+NonNegativeRange = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Field(strict=False)]
+HoldRange = Annotated[tuple[Hold, Hold], Field(strict=False)]
+DelayRange = Annotated[tuple[Delay, Delay], Field(strict=False)]
 
 
 class PhysicsRecipe(Section):
@@ -52,25 +52,25 @@ class RandomizeRecipe(Section):
     """Log-uniform: halves are as likely as doubles; for ranges that do not begin at 0, which stay uniform."""
     change_rate: NonNegativeFloat = 0.0
     """1/s: how often all values are drawn anew in the middle of an episode, as if sliders were moved."""
-    gravity: _between(NonNegativeFloat) | None = None
+    gravity: NonNegativeRange | None = None
     """m/s^2."""
-    cart_mass: _between(PositiveFloat) | None = None
+    cart_mass: PositiveRange | None = None
     """kg."""
-    pole_mass: _between(PositiveFloat) | None = None
+    pole_mass: PositiveRange | None = None
     """kg."""
-    pole_half_length: _between(PositiveFloat) | None = None
+    pole_half_length: PositiveRange | None = None
     """m."""
-    force_magnitude: _between(PositiveFloat) | None = None
+    force_magnitude: PositiveRange | None = None
     """N."""
-    time_step: _between(PositiveFloat) | None = None
+    time_step: PositiveRange | None = None
     """s."""
-    cart_drag: _between(NonNegativeFloat) | None = None
+    cart_drag: NonNegativeRange | None = None
     """1/s."""
-    pole_drag: _between(NonNegativeFloat) | None = None
+    pole_drag: NonNegativeRange | None = None
     """1/s."""
-    hold: _between(Hold) | None = None
+    hold: HoldRange | None = None
     """Steps per decision."""
-    delay: _between(Delay) | None = None
+    delay: DelayRange | None = None
     """Decisions; whole numbers, all as likely."""
 
 
@@ -79,7 +79,7 @@ class DisturbRecipe(Section):
 
     push_rate: NonNegativeFloat = 0.0
     """1/s."""
-    push_strength: _between(NonNegativeFloat) = (1.0, 1.0)
+    push_strength: NonNegativeRange = (1.0, 1.0)
     """Lowest and highest, in multiples of the following; to either side."""
     push_velocity: NonNegativeFloat = 0.4
     """m/s, added to x_dot."""

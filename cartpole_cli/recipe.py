@@ -1,11 +1,11 @@
 """Recipes: the validated description of a run. Every field is documented here, once.
 
-`algorithm_recipes.py` and `environment_recipes.py` have the fields of these sections; `recipe_files.py` finds and reads recipe files and explains
-what is wrong with them.
+`algorithm_recipes.py` and `environment_recipes.py` have the fields of these sections; `recipe_files.py` finds and
+reads recipe files and explains what is wrong with them.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tomli_w
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator

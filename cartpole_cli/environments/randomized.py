@@ -102,6 +102,9 @@ class RandomizedCartPole(CartPoleSimulator):
             state = torch.where(num_steps > step, moved, state)
         return state
 
+    def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
+        return super()._observed(state).float()
+
     def _reward(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
         return self._reward_of(state, self._position_limit)
 

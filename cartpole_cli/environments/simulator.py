@@ -101,7 +101,7 @@ class CartPoleSimulator:
         return Transition(
             observation=observation,
             reward=self._reward(next_state),
-            next_observation=_rows(next_state),
+            next_observation=self._observed(next_state),
             terminated=terminated,
             truncated=truncated,
             valid=self._valid,
@@ -110,7 +110,10 @@ class CartPoleSimulator:
     def _go_on_from(self, state: Float[Tensor, "4 S N"]) -> None:
         """Columns to compute with, rows to be observed."""
         self.state = state
-        self.observation: Float[Tensor, "S N 4"] = _rows(state)
+        self.observation: Float[Tensor, "S N 4"] = self._observed(state)
+
+    def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
+        return _rows(state)
 
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.environments import registration
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.policy.onnx_policy import OnnxPolicy
-from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
+from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
 from cartpole_cli.runs.checkpoint import build_saved_policy, load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.environments.build import is_cart_pole
 from cartpole_cli.environments.registration import CONTINUOUS_CART_POLE
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment
 
 FORMATS = {".mp4": ("libx264", "yuv420p"), ".gif": ("gif", "rgb8")}
 FRAMES_PER_SECOND = 50
