@@ -109,7 +109,7 @@ def _conditions(recipe: NativeEnvironment) -> Conditions:
     values = {}
     for name in STANDARD:
         low, high = getattr(randomize, name) or (getattr(physics, name),) * 2
-        values[name] = Range(low, high, randomize.distribution == "log_uniform" and low > 0)
+        values[name] = Range(float(low), float(high), randomize.distribution == "log_uniform" and low > 0)
     return Conditions(
         values=values,
         change_rate=randomize.change_rate,

@@ -75,8 +75,8 @@ class RandomizedCartPole(CartPoleSimulator):
         return _put(torch.zeros_like(self._values[:4]), rows, starts)
 
     def _draw_values(self, rows: Int[Tensor, "K"], keys: Int[Tensor, "K"]) -> None:
-        drawn = self._conditions.draw(uniform_of(derive(keys, VALUES), len(STANDARD))).to(self.dtype)
-        self._set_values(_put(self._values, rows, drawn))
+        share = uniform_of(derive(keys, VALUES), len(STANDARD)).to(self.dtype)
+        self._set_values(_put(self._values, rows, self._conditions.draw(share)))
 
     def _set_values(self, values: Float[Tensor, "V S N"]) -> None:
         self._values = values

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box
 
-from cartpole_cli.environments.swing_up import CALM, OFF_CENTER, POSITION_LIMIT
+from cartpole_cli.environments.swing_up import CALM, HANGING_SHARE, OFF_CENTER, POSITION_LIMIT
 
 CONTINUOUS_CART_POLE = "cartpole_cli/ContinuousCartPole-v1"
 SWING_UP = "cartpole_cli/CartPoleSwingUp-v1"
@@ -47,7 +47,7 @@ class ContinuousCartPoleEnv(CartPoleEnv):
 class CartPoleSwingUpEnv(CartPoleEnv):
     """CartPole whose pole hangs at first, within +-0.05, and may turn all the way; a rail of 5 m to either side.
 
-    The reward of each step is `rewards.swing_up_reward` of the state it leads to; leaving the rail ends the episode.
+    `swing_up.py` has the reward; leaving the rail ends the episode.
     """
 
     def __init__(self, render_mode: str | None = None) -> None:
@@ -73,9 +73,10 @@ class CartPoleSwingUpEnv(CartPoleEnv):
     def _reward(self) -> float:
         assert self.state is not None
         x, _, theta, theta_dot = self.state
+        cos = np.cos(theta)
+        upright = HANGING_SHARE + (1 - HANGING_SHARE) * 0.5 * (1 + cos)
         centered = 1 - OFF_CENTER * (x / POSITION_LIMIT) ** 2
-        upright = np.cos(theta)
-        return float(0.5 * (1 + upright) * centered - CALM * max(upright, 0.0) * theta_dot**2)
+        return float(upright * centered - CALM * max(cos, 0.0) * theta_dot**2)
 
 
 class ContinuousCartPoleSwingUpEnv(CartPoleSwingUpEnv, ContinuousCartPoleEnv):
