@@ -86,7 +86,7 @@ class DisturbRecipe(Section):
     push_angle: NonNegativeFloat = 1.5
     """Degrees, added to theta."""
     push_angle_limit: PositiveFloat = 29.7
-    """Degrees: theta is brought within +- this after a push."""
+    """Degrees: the angle does not tip the pole beyond this, nor one that is beyond."""
     push_angular_velocity: NonNegativeFloat = 45.0
     """Degrees/s, added to theta_dot."""
 

@@ -31,7 +31,8 @@ class Range:
 class Push:
     """What a push does at once, per unit of its strength: it shoves the cart and tips the pole.
 
-    velocity m/s; angle rad, after which the pole is within +-angle_limit rad; angular_velocity rad/s.
+    velocity m/s; angle rad, by which a pole within +-angle_limit rad is tipped, within that limit; angular_velocity
+    rad/s.
     """
 
     velocity: float = 0.4
@@ -45,11 +46,12 @@ class Push:
         """The state after pushes of that strength, positive to the right; 0 is none."""
         x, x_dot, theta, theta_dot = state.unbind()
         tipped = (theta + self.angle * strength).clamp(-self.angle_limit, self.angle_limit)
+        stands = theta.abs() <= self.angle_limit
         return torch.stack(
             [
                 x,
                 x_dot + self.velocity * strength,
-                torch.where(strength == 0, theta, tipped),
+                torch.where(stands, tipped, theta),
                 theta_dot + self.angular_velocity * strength,
             ]
         )

@@ -90,7 +90,7 @@ def _page_step(state: Any, force: float, *, gravity: float, cart: float, length:
 def _pushed(state: Any, strength: float) -> Any:
     x, x_dot, theta, theta_dot = state
     limit = np.radians(29.7)
-    tipped = np.clip(theta + np.radians(1.5) * strength, -limit, limit)
+    tipped = np.clip(theta + np.radians(1.5) * strength, -limit, limit) if abs(theta) <= limit else theta
     return np.array([x, x_dot + 0.4 * strength, tipped, theta_dot + np.radians(45) * strength])
 
 
@@ -138,11 +138,12 @@ def test_drag_takes_its_share_and_brings_slow_things_to_rest() -> None:
     assert after[2] == pytest.approx([1.0, 0.0, 3.0, 5e-5])
 
 
-def test_a_push_is_clamped_where_the_page_clamps_it_and_none_leaves_a_fallen_pole_alone() -> None:
-    state = torch.tensor([[0.0, 0.0, 3.0, 1.0], [0.0, 0.0, 3.0, 1.0], [1.0, -1.0, 0.1, -1.0]]).T
-    pushed = Push()(state, torch.tensor([0.0, 2.0, -4.0])).T
+def test_a_push_tips_a_pole_that_stands_but_not_beyond_the_limit_and_speeds_up_any() -> None:
+    state = torch.tensor([[0.0, 0.0, 0.1, 1.0], [0.0, 0.0, 3.0, 1.0], [1.0, -1.0, 0.1, -1.0], [0.0, 0.0, 0.5, 0.0]]).T
+    pushed = Push()(state, torch.tensor([0.0, 2.0, -4.0, 5.0])).T
     assert torch.equal(pushed[0], state[:, 0])
-    assert pushed[1].tolist() == pytest.approx([0.0, 0.8, math.radians(29.7), 1.0 + math.radians(90)])
+    assert pushed[1].tolist() == pytest.approx([0.0, 0.8, 3.0, 1.0 + math.radians(90)])
+    assert pushed[3].tolist() == pytest.approx([0.0, 2.0, math.radians(29.7), math.radians(225)])
     assert pushed[2].tolist() == pytest.approx([1.0, -2.6, 0.1 - math.radians(6), -1.0 - math.radians(180)])
 
 
