@@ -30,6 +30,10 @@ class NativeEnvironment(Section):
     max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Time limit of an episode, in steps of 0.02 s."""
 
+    @property
+    def is_cart_pole(self) -> bool:
+        return True
+
 
 class GymnasiumEnvironment(Section):
     """Any Gymnasium environment with Box observations and Discrete or bounded one-dimensional Box actions."""
@@ -43,6 +47,11 @@ class GymnasiumEnvironment(Section):
     """One process, a process per environment, or the environment's own vector implementation."""
     max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Time limit of an episode in steps; unset: the environment's own."""
+
+    @property
+    def is_cart_pole(self) -> bool:
+        """Whether it is one of ours or Gymnasium's, whose return is the number of steps survived."""
+        return self.id.rpartition(":")[2] in {"CartPole-v1", "cartpole_cli/ContinuousCartPole-v1"}
 
 
 class PolicyRecipe(Section):
@@ -162,10 +171,9 @@ class Recipe(Section):
     def _task_problems(self) -> Iterator[Problem]:
         """The same for what the native tasks allow."""
         environment = self.environment
+        if self.policy.features != "raw" and not environment.is_cart_pole:
+            yield "policy.features", self.policy.features, "made for the cart-pole; allowed: 'raw'"
         if not isinstance(environment, NativeEnvironment):
-            if self.policy.features != "raw":
-                reason = "for our own cart-pole; allowed: 'raw' (or environment.backend = 'native')"
-                yield "policy.features", self.policy.features, reason
             return
         fitting = "gaussian" if environment.id == "ContinuousCartPole-v1" else "categorical"
         if self.policy.action_head not in {"auto", fitting}:
@@ -180,6 +188,9 @@ class Recipe(Section):
             yield "trainer.stop_at_return", target, reason
 
     def _study_problems(self) -> Iterator[Problem]:
+        if self.seeds[-1] >= 2**63:
+            reason = f"too large for trainer.num_seeds = {len(self.seeds)}; allowed: at most {2**63 - len(self.seeds)}"
+            yield "trainer.seed", self.trainer.seed, reason
         environment = self.environment
         processes = isinstance(environment, GymnasiumEnvironment) and environment.vectorization_mode == "async"
         if processes and self.trainer.num_seeds > 1:

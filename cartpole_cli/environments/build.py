@@ -5,7 +5,6 @@ from typing import assert_never
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import TrainingEnvironment, VectorEnvironment
 from cartpole_cli.environments.judge import GymnasiumCartPole
-from cartpole_cli.environments.registration import CONTINUOUS_CART_POLE
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment
@@ -56,5 +55,4 @@ def build_judge(
 
 def is_cart_pole(recipe: NativeEnvironment | GymnasiumEnvironment) -> bool:
     """Whether the task is one of ours, whose return is the number of steps survived."""
-    ours = {"CartPole-v1", CONTINUOUS_CART_POLE}
-    return isinstance(recipe, NativeEnvironment) or recipe.id.rpartition(":")[2] in ours
+    return recipe.is_cart_pole
