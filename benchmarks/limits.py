@@ -20,7 +20,7 @@ import itertools
 
 import numpy as np
 
-from cartpole_cli.robustness.page import MAX_FORCE, Floats, Sliders, page_step, push
+from cartpole_cli.robustness.page import MAX_FORCE, Sliders, page_step, push
 from cartpole_cli.robustness.suite_files import load_suite
 
 STEPS_PER_SECOND = 50
