@@ -32,7 +32,7 @@ PUSHES = ((0.5, 1.5), (0.5, 5.0))
 def strongest_held(gravity: float, cart_mass: float, pole_length: float) -> float:
     """The largest of STRENGTHS that full force holds; 0 if none."""
     sliders = _sliders(len(STRENGTHS), gravity, cart_mass, pole_length)
-    state = push(np.zeros((4, len(STRENGTHS))), STRENGTHS)
+    state = push(np.zeros((4, len(STRENGTHS))), STRENGTHS, lifts=np.zeros(len(STRENGTHS), dtype=bool))
     falling = np.ones(len(STRENGTHS), dtype=bool)
     held = np.zeros(len(STRENGTHS), dtype=bool)
     for _ in range(5 * STEPS_PER_SECOND):
