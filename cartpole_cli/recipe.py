@@ -135,10 +135,9 @@ class Recipe(Section):
     def _task_problems(self) -> Iterator[Problem]:
         """The same for what the native tasks allow."""
         environment = self.environment
+        if self.policy.features != "raw" and not environment.is_cart_pole:
+            yield "policy.features", self.policy.features, "made for the cart-pole; allowed: 'raw'"
         if not isinstance(environment, NativeEnvironment):
-            if self.policy.features != "raw":
-                reason = "for our own cart-pole; allowed: 'raw' (or environment.backend = 'native')"
-                yield "policy.features", self.policy.features, reason
             return
         yield from environment.problems()
         fitting = "gaussian" if environment.is_continuous else "categorical"
@@ -154,6 +153,9 @@ class Recipe(Section):
             yield "trainer.stop_at_return", target, reason
 
     def _study_problems(self) -> Iterator[Problem]:
+        if self.seeds[-1] >= 2**63:
+            reason = f"too large for trainer.num_seeds = {len(self.seeds)}; allowed: at most {2**63 - len(self.seeds)}"
+            yield "trainer.seed", self.trainer.seed, reason
         environment = self.environment
         processes = isinstance(environment, GymnasiumEnvironment) and environment.vectorization_mode == "async"
         if processes and self.trainer.num_seeds > 1:

@@ -1,6 +1,7 @@
 """What a person sees while training: a live panel on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -8,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from cartpole_cli.cli.views import RunView, StudyView, View
+from cartpole_cli.cli.views import RunView, Standing, StudyView, View
 from cartpole_cli.training.reports import Report
 
 SECONDS_BETWEEN_LINES = 2.0
@@ -23,12 +24,21 @@ class TrainingDisplay:
         num_steps: the budget of a seed, for progress and time left.
         num_seeds: of the study, or 1.
         steps_before: those of a run that goes on, which cost no time now.
+        left: seeds of a study that goes on that have finished before.
     """
 
-    def __init__(self, console: Console, *, num_steps: int, num_seeds: int = 1, steps_before: int = 0) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        num_steps: int,
+        num_seeds: int = 1,
+        steps_before: int = 0,
+        left: Sequence[Standing] = (),
+    ) -> None:
         self._console, self._steps_before = console, steps_before
         self._started = self._last_line = time.perf_counter()
-        self._view: View = RunView(num_steps) if num_seeds == 1 else StudyView(num_steps, num_seeds)
+        self._view: View = RunView(num_steps) if num_seeds == 1 else StudyView(num_steps, num_seeds, left)
         self._hints: set[str] = set()
         self._progress = Progress(
             BarColumn(bar_width=None),

@@ -1,6 +1,5 @@
 """`cartpole eval`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -8,6 +7,7 @@ import typer
 
 from cartpole_cli.cli.progress import ScoringProgress
 from cartpole_cli.cli.robustness import show_suite
+from cartpole_cli.cli.scores import print_scores
 from cartpole_cli.errors import CartpoleError
 
 EXIT_BELOW_THRESHOLD = 1
@@ -16,7 +16,8 @@ DEFAULT_EPISODES = 100
 
 def evaluate(
     targets: Annotated[
-        list[str], typer.Argument(metavar="TARGET...", help="Checkpoints, run folders or names, or ONNX files.")
+        list[str],
+        typer.Argument(metavar="TARGET...", help="Checkpoints, runs or studies (folders or names), or ONNX files."),
     ],
     suite: Annotated[
         str | None, typer.Option(help="Put them to a page's conditions instead: 'page', or a file of your own.")
@@ -68,7 +69,7 @@ def evaluate(
             horizon=horizon,
         )
         cards = _score(targets, runs_dir, scoring, video)
-        _print(cards, as_json)
+        print_scores(cards, as_json)
         below = threshold is not None and any(card["mean_return"] < threshold for card in cards)
     if below:
         raise typer.Exit(EXIT_BELOW_THRESHOLD)
@@ -90,6 +91,7 @@ def _score(targets: list[str], runs_dir: Path, scoring: Scoring, video: Path | N
         import torch
 
         from cartpole_cli.runs.scorecard import make_scorecard
+        from cartpole_cli.runs.targets import runs_of
         from cartpole_cli.runs.video import FORMATS, check_can_film
 
         if video is not None:
@@ -97,68 +99,15 @@ def _score(targets: list[str], runs_dir: Path, scoring: Scoring, video: Path | N
             if video.suffix not in FORMATS:
                 raise CartpoleError(f"{video}: not a film's name; allowed: {' or '.join(FORMATS)}")
         torch.set_num_threads(1)  # more only get in each other's way with tensors this small
+        named = [(run, name if run != name else None) for name in targets for run in runs_of(name, runs_dir)]
         return [
             make_scorecard(
                 target,
                 runs_dir,
                 **scoring,
+                study=study,
                 video=video if place == 0 else None,
                 on_step=progress.follow(target),
             )
-            for place, target in enumerate(targets)
+            for place, (target, study) in enumerate(named)
         ]
-
-
-def _print(cards: list[dict[str, Any]], as_json: bool) -> None:
-    from cartpole_cli.runs.scorecard import compare
-
-    comparisons = compare(cards)
-    if as_json:
-        typer.echo(json.dumps(cards[0] if len(cards) == 1 else {"targets": cards, "comparisons": comparisons}))
-    else:
-        _show(cards, comparisons)
-
-
-ROWS = {
-    "mean return": ("mean_return", "{:.1f}"),
-    "standard deviation": ("std_return", "{:.1f}"),
-    "worst": ("min_return", "{:.1f}"),
-    "median": ("median_return", "{:.1f}"),
-    "best": ("max_return", "{:.1f}"),
-    "mean |x| (m)": ("mean_abs_position", "{:.3f}"),
-    "effort, mean |F| (N)": ("effort", "{:.2f}"),
-    "switches per second": ("switches_per_second", "{:.1f}"),
-}
-
-
-def _show(cards: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    table = Table(box=box.SIMPLE if console.is_terminal else None, pad_edge=False)
-    table.add_column("")
-    for card in cards:
-        table.add_column(Text(card["target"]), justify="right", overflow="fold")
-    table.add_row("environment", *(card["environment"] for card in cards))
-    table.add_row("episodes", *(str(card["episodes"]) for card in cards))
-    for label, (key, form) in ROWS.items():
-        if any(key in card for card in cards):
-            table.add_row(label, *(form.format(card[key]) if key in card else "-" for card in cards))
-        if key == "mean_return":
-            table.add_row("95 % interval", *("{:.1f} to {:.1f}".format(*card["ci95"]) for card in cards))
-    if any(card["solved"] is not None for card in cards):
-        solved = ("-" if card["solved"] is None else f"{card['solved']} of {card['episodes']}" for card in cards)
-        table.add_row("solved", *solved)
-    console.print(table)
-    for pair in comparisons:
-        low, high = pair["ci95"]
-        verdict = "" if low > 0.5 or high < 0.5 else ": not distinguishable"
-        console.print(
-            f"{pair['first']} beats {pair['second']} with probability {pair['probability']:.2f} "
-            f"(95 % interval {low:.2f} to {high:.2f}){verdict}",
-            soft_wrap=True,
-            markup=False,
-        )

@@ -28,7 +28,7 @@ class ScoringProgress:
         )
         self._lines = not console.is_terminal
         self._progress = Progress(*columns, console=console, transient=True, disable=self._lines)
-        self._unit, self._last_line = unit, time.perf_counter()
+        self._unit = unit
 
     def __enter__(self) -> "ScoringProgress":
         self._progress.start()
@@ -42,6 +42,7 @@ class ScoringProgress:
     def follow(self, name: str) -> Callable[[int, int], None]:
         """What is to be told (done, of how many) about something new."""
         task = self._progress.add_task(name, total=None)
+        self._last_line = time.perf_counter()
 
         def show(done: int, total: int) -> None:
             now = time.perf_counter()

@@ -122,6 +122,7 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
         num_steps=recipe.trainer.num_steps,
         num_seeds=len(recipe.seeds),
         steps_before=sum(run.env_steps for run in session.runs.values()),
+        left=[run for run in session.runs.values() if run.finished and run.seed not in session.trainer.streams.seeds],
     )
     with session, _stop_on_signal(session), display:
         for report in session.reports():

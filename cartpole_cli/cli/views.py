@@ -2,8 +2,9 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from statistics import median
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,21 @@ SPARKLINE_WIDTH = 24
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
+@runtime_checkable
+class Standing(Protocol):
+    """How far a seed is."""
+
+    @property
+    def env_steps(self) -> int: ...
+    @property
+    def solved(self) -> bool: ...
+    @property
+    def failure(self) -> str | None: ...
+    @property
+    def finished(self) -> bool: ...
+
+
+@runtime_checkable
 class View(Protocol):
     """Takes every report, and shows how things stand."""
 
@@ -93,10 +109,16 @@ class RunView:
 
 
 class StudyView:
-    """Many seeds: how many are where, and the median of those under way."""
+    """Many seeds: how many are where, and the median of those under way.
 
-    def __init__(self, num_steps: int, num_seeds: int) -> None:
-        self._num_steps, self._num_seeds = num_steps, num_seeds
+    Args:
+        num_steps: the budget of a seed.
+        num_seeds: of the study.
+        left: seeds that had finished before a study was resumed, and are in no report any more.
+    """
+
+    def __init__(self, num_steps: int, num_seeds: int, left: Sequence[Standing] = ()) -> None:
+        self._num_steps, self._num_seeds, self._left = num_steps, num_seeds, left
         self._newest: dict[int, SeedReport] = {}
         self._held_out: dict[int, float] = {}
         self._trend: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
@@ -114,13 +136,15 @@ class StudyView:
 
     @property
     def env_steps(self) -> int:
-        return sum(seed.env_steps for seed in self._newest.values())
+        return sum(seed.env_steps for seed in self._seeds)
 
     @property
     def budget_used(self) -> int:
-        gone = self._num_seeds - len(self._newest)
-        used = (self._num_steps if seed.finished else seed.env_steps for seed in self._newest.values())
-        return gone * self._num_steps + sum(used)
+        return sum(self._num_steps if seed.finished else seed.env_steps for seed in self._seeds)
+
+    @property
+    def _seeds(self) -> list[Standing]:
+        return [*self._left, *self._newest.values()]
 
     def line(self, speed: str) -> str:
         parts = [f"iteration {self._iteration}", f"steps {self.env_steps}", speed, self._standing()]
@@ -141,9 +165,9 @@ class StudyView:
         return table
 
     def _standing(self) -> str:
-        solved = sum(seed.solved for seed in self._newest.values())
-        failed = sum(seed.failed for seed in self._newest.values())
-        training = sum(not seed.finished for seed in self._newest.values())
+        solved = sum(seed.solved for seed in self._seeds)
+        failed = sum(seed.failure is not None for seed in self._seeds)
+        training = self._num_seeds - sum(seed.finished for seed in self._seeds)
         text = f"{training} of {self._num_seeds} seeds training, {solved} solved"
         return text + (f", {failed} failed" if failed else "")
 

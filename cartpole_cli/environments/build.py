@@ -19,7 +19,6 @@ from cartpole_cli.environments.interface import TrainingEnvironment, VectorEnvir
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.environments.randomization import STANDARD, Conditions, Push, Range, Starts
 from cartpole_cli.environments.randomized import RandomizedCartPole
-from cartpole_cli.environments.registration import CONTINUOUS_CART_POLE
 from cartpole_cli.environments.rewards import balance_reward, swing_up_reward
 from cartpole_cli.environments.simulator import ANGLE_LIMIT, POSITION_LIMIT, CartPoleSimulator
 from cartpole_cli.randomness import Streams
@@ -76,9 +75,7 @@ def build_judge(
 
 def is_cart_pole(recipe: NativeEnvironment | GymnasiumEnvironment) -> bool:
     """Whether the task is one of ours, whose return is the number of steps survived."""
-    if isinstance(recipe, NativeEnvironment):
-        return not recipe.is_swing_up
-    return recipe.id.rpartition(":")[2] in {"CartPole-v1", CONTINUOUS_CART_POLE}
+    return recipe.counts_steps
 
 
 def _randomized(

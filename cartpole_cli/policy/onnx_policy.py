@@ -56,12 +56,13 @@ class OnnxPolicy:
             raise CartpoleError(f"{name}: its first output is not finite for ordinary observations")
         self.num_values = int(alone.shape[1])
         """How many numbers the first output has: what they mean is said above."""
-        self._takes_batches = self._same_in_a_batch(alone)
+        self.takes_batches = self._same_in_a_batch(alone)
+        """Whether several observations at once, [N, 4], are understood; else they are run one by one."""
 
     def values(self, observation: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch V"]:
         """The first output."""
         rows = observation.reshape(-1, OBSERVATION_SIZE).cpu().numpy().astype(np.float32)
-        if self._takes_batches:
+        if self.takes_batches:
             values = self._run(rows).reshape(len(rows), -1)
         else:
             values = np.stack([self._run(row).reshape(-1) for row in rows])

@@ -4,12 +4,11 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cartpole_cli.randomness import Streams
-from cartpole_cli.robustness.page import STEPS_PER_SECOND, Floats, Sliders
+from cartpole_cli.robustness.page import STEPS_PER_SECOND, Flags, Floats, Sliders
 from cartpole_cli.robustness.suite import Condition, Pushing
-from cartpole_cli.robustness.timing import Pushes, timing
+from cartpole_cli.robustness.timing import Pushes, Strengths, timing
 
 STILL = np.array([0.05, 0.05, 0.05, 0.05])
 WILD = np.array([3.0, 3.0, np.pi, 8.0])
@@ -23,10 +22,12 @@ class Episodes:
     start: Floats
     """[4, N]"""
     sliders: Sliders
-    asks: NDArray[np.bool_]
+    asks: Flags
     """[T, N], as `Timing` has them; so are the pushes."""
-    seen: Floats
-    late: Floats
+    seen: Strengths
+    late: Strengths
+    lifts: Flags
+    """[N], whether pushes lift a fallen pole."""
 
     @property
     def num_steps(self) -> int:
@@ -45,6 +46,7 @@ class Episodes:
             np.concatenate([part.asks for part in parts], axis=1),
             np.concatenate([part.seen for part in parts], axis=1),
             np.concatenate([part.late for part in parts], axis=1),
+            np.concatenate([part.lifts for part in parts]),
         )
 
 
@@ -80,6 +82,7 @@ def draw_episodes(condition: Condition, *, seconds: float, seed: int, episodes_p
         np.stack([each.asks for each in timings], axis=1),
         np.stack([each.seen for each in timings], axis=1),
         np.stack([each.late for each in timings], axis=1),
+        np.full(count, condition.pushes is not None and condition.pushes.lift_fallen),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 TIME_STEP = 0.02
 STEPS_PER_SECOND = 50
@@ -56,12 +57,12 @@ def page_step(state: Floats, force: Floats, sliders: Sliders) -> Floats:
     return after
 
 
-def push(state: Floats, strength: Floats) -> Floats:
+def push(state: Floats, strength: NDArray[np.floating], lifts: Flags) -> Floats:
     """The state right after pushes of signed strengths (0: none).
 
-    The page clamps the angle to 29.7 degrees, so that a push does not knock the pole over by itself. Read to the
-    letter, that rule would also lift a pole that hangs: here a pole beyond the limit stays where it is, and gets the
-    velocities.
+    The page clamps the angle to 29.7 degrees, so that a push does not knock the pole over by itself. To the letter that
+    rule also lifts a fallen pole to 29.7 degrees, which is no merit of the policy: here it does so only where `lifts`,
+    and else a pole beyond the limit stays where it is, and gets the velocities.
     """
     x, x_dot, theta, theta_dot = state
     pushed = np.clip(theta + PUSH_ANGLE * strength, -PUSH_ANGLE_LIMIT, PUSH_ANGLE_LIMIT)
@@ -69,16 +70,16 @@ def push(state: Floats, strength: Floats) -> Floats:
         [
             x,
             x_dot + PUSH_VELOCITY * strength,
-            np.where(np.abs(theta) <= PUSH_ANGLE_LIMIT, pushed, theta),
+            np.where((np.abs(theta) <= PUSH_ANGLE_LIMIT) | (lifts & (strength != 0)), pushed, theta),
             theta_dot + PUSH_ANGULAR_VELOCITY * strength,
         ]
     )
 
 
-def is_upright(state: Floats) -> NDArray[np.bool_]:
+def is_upright(state: Floats) -> Flags:
     """Within 20 degrees of upright, after any number of turns; no number is not."""
     return np.asarray(np.cos(state[2]) >= np.cos(UPRIGHT))
 
 
-def is_on_rail(state: Floats) -> NDArray[np.bool_]:
+def is_on_rail(state: Floats) -> Flags:
     return np.asarray(np.abs(state[0]) <= RAIL)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cartpole_cli.robustness.episodes import Episodes
-from cartpole_cli.robustness.page import MAX_FORCE, Floats, is_on_rail, is_upright, page_step, push
+from cartpole_cli.robustness.page import MAX_FORCE, Flags, Floats, is_on_rail, is_upright, page_step, push
+from cartpole_cli.robustness.timing import Strengths
 
 Pilot = Callable[[NDArray[np.float32]], Floats]
 """Observations [B, 4] -> forces [B] in newtons."""
@@ -17,8 +18,12 @@ Pilot = Callable[[NDArray[np.float32]], Floats]
 class Played:
     """[T + 1, N], the start included."""
 
-    upright: NDArray[np.bool_]
-    on_rail: NDArray[np.bool_]
+    upright: Flags
+    on_rail: Flags
+
+    def of(self, first: int, end: int) -> "Played":
+        """Some of the episodes."""
+        return Played(self.upright[:, first:end], self.on_rail[:, first:end])
 
 
 def play(pilot: Pilot, episodes: Episodes, on_step: Callable[[int], None]) -> Played:
@@ -33,17 +38,17 @@ def play(pilot: Pilot, episodes: Episodes, on_step: Callable[[int], None]) -> Pl
     upright, on_rail = [is_upright(state)], [is_on_rail(state)]
     with np.errstate(over="ignore", invalid="ignore"):  # a policy may blow everything up
         for step in range(episodes.num_steps):
-            state = _pushed(state, episodes.seen[step])
+            state = _pushed(state, episodes.seen[step], episodes.lifts)
             asking = np.flatnonzero(episodes.asks[step])
             if len(asking):
                 seen = np.ascontiguousarray(state[:, asking].T, dtype=np.float32)
                 force[asking] = np.clip(pilot(seen), -MAX_FORCE, MAX_FORCE)
-            state = page_step(_pushed(state, episodes.late[step]), force, episodes.sliders)
+            state = page_step(_pushed(state, episodes.late[step], episodes.lifts), force, episodes.sliders)
             upright.append(is_upright(state))
             on_rail.append(is_on_rail(state))
             on_step(step + 1)
     return Played(np.stack(upright), np.stack(on_rail))
 
 
-def _pushed(state: Floats, strength: Floats) -> Floats:
-    return push(state, strength) if strength.any() else state
+def _pushed(state: Floats, strength: Strengths, lifts: Flags) -> Floats:
+    return push(state, strength, lifts) if strength.any() else state

@@ -1,14 +1,19 @@
 """A suite's report on one policy, as plain data."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from cartpole_cli.errors import CartpoleError
 from cartpole_cli.robustness.episodes import Episodes, cells, draw_episodes
-from cartpole_cli.robustness.play import Pilot, Played, play
+from cartpole_cli.robustness.play import Pilot, play
 from cartpole_cli.robustness.statistics import Estimate, Outcomes, mean, mean_of_shares, outcomes, share
 from cartpole_cli.robustness.suite import Condition, Suite
+
+BATCH = 4096
+"""Episodes played at once, more or less: more take no less time each, and more memory."""
 
 
 def play_suite(
@@ -22,25 +27,49 @@ def play_suite(
         seed: of everything that is drawn.
         episodes: of each condition (each cell of a grid), instead of the suite's own numbers.
         on_step: told the number of steps done, and of all.
+
+    Raises:
+        CartpoleError: too many episodes.
     """
-    drawn = [
-        draw_episodes(condition, seconds=suite.seconds, seed=seed, episodes_per_cell=episodes)
-        for condition in suite.condition
-    ]
-    together = Episodes.joined(drawn)
-    played = play(pilot, together, lambda done: on_step(done, together.num_steps))
-    bounds = np.cumsum([0, *(len(part.start.T) for part in drawn)]).tolist()
-    rows, shares = [], []
-    for condition, first, end in zip(suite.condition, bounds, bounds[1:], strict=False):
-        result = outcomes(Played(played.upright[:, first:end], played.on_rail[:, first:end]))
-        shares.append(share(result.stands))
-        rows.append(_condition_data(condition, result))
+    problem = suite.too_many(episodes)
+    if problem is not None:
+        raise CartpoleError(f"--episodes: {problem}")
+    groups = list(_groups(suite, episodes))
+    results: list[Outcomes] = []
+    for place, group in enumerate(groups):
+        drawn = [
+            draw_episodes(condition, seconds=suite.seconds, seed=seed, episodes_per_cell=episodes)
+            for condition in group
+        ]
+        together = Episodes.joined(drawn)
+        steps = together.num_steps
+
+        def tell(done: int, before: int = place * steps, total: int = len(groups) * steps) -> None:
+            on_step(before + done, total)
+
+        played = play(pilot, together, tell)
+        bounds = np.cumsum([0, *(part.start.shape[1] for part in drawn)]).tolist()
+        results += [outcomes(played.of(first, end)) for first, end in itertools.pairwise(bounds)]
     return {
         "seconds": suite.seconds,
         "seed": seed,
-        "overall": mean_of_shares(shares).as_plain_data(),
-        "conditions": rows,
+        "overall": mean_of_shares([share(result.stands) for result in results]).as_plain_data(),
+        "conditions": [_condition_data(*each) for each in zip(suite.condition, results, strict=True)],
     }
+
+
+def _groups(suite: Suite, episodes_per_cell: int | None) -> Iterator[list[Condition]]:
+    """Conditions in order, as many at once as make a good batch."""
+    group: list[Condition] = []
+    rows = 0
+    for condition in suite.condition:
+        more = condition.num_cells * (episodes_per_cell or condition.episodes)
+        if group and rows + more > BATCH:
+            yield group
+            group, rows = [], 0
+        group.append(condition)
+        rows += more
+    yield group
 
 
 def _condition_data(condition: Condition, result: Outcomes) -> dict[str, Any]:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cartpole_cli.robustness.page import STEPS_PER_SECOND, Floats
+from cartpole_cli.robustness.page import STEPS_PER_SECOND, Flags, Floats
 from cartpole_cli.robustness.play import Played
 
 Z95 = 1.959963984540054
@@ -30,9 +29,9 @@ class Estimate:
 class Outcomes:
     """One value per episode."""
 
-    stands: NDArray[np.bool_]
+    stands: Flags
     """Upright and on the rail all through the last 5 s."""
-    on_rail: NDArray[np.bool_]
+    on_rail: Flags
     """Never beyond 5 m."""
     upright: Floats
     """The share of time the pole was within 20 degrees of upright."""
@@ -54,7 +53,7 @@ def outcomes(played: Played) -> Outcomes:
     )
 
 
-def _longest_gap(upright: NDArray[np.bool_]) -> float:
+def _longest_gap(upright: Flags) -> float:
     """The longest time between stretches of at least `STEADY_SECONDS`, in seconds."""
     edges = np.flatnonzero(np.diff(upright, prepend=False, append=False)).reshape(-1, 2)
     steady = edges[edges[:, 1] - edges[:, 0] >= STEADY_SECONDS * STEPS_PER_SECOND]
@@ -63,7 +62,7 @@ def _longest_gap(upright: NDArray[np.bool_]) -> float:
     return float((begins - ends).max()) / STEPS_PER_SECOND
 
 
-def share(events: NDArray[np.bool_]) -> Estimate:
+def share(events: Flags) -> Estimate:
     """How often something was so, with Wilson's (1927) score interval."""
     count, total = int(events.sum()), len(events)
     mean = count / total

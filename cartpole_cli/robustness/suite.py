@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 MIN_SECONDS, MAX_SECONDS = 6.0, 600.0
+MAX_EPISODE_SECONDS = 1_500_000
+"""Of a condition: a gigabyte."""
 Pair = tuple[float, float]
 
 
@@ -54,6 +56,9 @@ class Pushing(Part):
     """Range of the time between pushes, in seconds."""
     until: Seconds = 40.0
     """When the visitor leaves, in seconds."""
+    lift_fallen: bool = False
+    """Whether a push sets a pole that leans more than 29.7 degrees back there, as the page's clamp does to the letter;
+    else it only gets the velocities. Lifting flatters policies that cannot swing a pole up."""
 
 
 class Condition(Part):
@@ -101,9 +106,21 @@ class Suite(Part):
     """The conditions, each a [[condition]]."""
 
     @model_validator(mode="after")
-    def _names_differ(self) -> "Suite":
+    def _check_across_fields(self) -> "Suite":
         counts = Counter(condition.name for condition in self.condition)
-        twice = next((name for name, count in counts.items() if count > 1), None)
-        if twice is not None:
-            raise PydanticCustomError("same_name", "{name}", {"name": twice})
+        problem = next((f"condition.name = {name!r}: two have it" for name, count in counts.items() if count > 1), None)
+        problem = problem or self.too_many()
+        if problem is not None:
+            raise PydanticCustomError("across_fields", "{problem}", {"problem": problem})
         return self
+
+    def too_many(self, episodes_per_cell: int | None = None) -> str | None:
+        """What is wrong if a condition has more episodes than memory may have room for."""
+        most = int(MAX_EPISODE_SECONDS / self.seconds)
+        for condition in self.condition:
+            episodes = episodes_per_cell or condition.episodes
+            if episodes * condition.num_cells > most:
+                allowed = most // condition.num_cells
+                cells = f" in each of {condition.num_cells} cells" if condition.num_cells > 1 else ""
+                return f"condition {condition.name!r}: {episodes} episodes{cells}; allowed: at most {allowed}"
+        return None

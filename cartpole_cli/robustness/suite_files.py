@@ -60,28 +60,27 @@ def _explain(error: ValidationError, source: str) -> list[str]:
 
 def _problem(details: ErrorDetails) -> str:
     """The field, what was given, and what is allowed, of one of pydantic's errors."""
-    path, kind = details["loc"], details["type"]
+    path, kind, context = details["loc"], details["type"], details.get("ctx", {})
     names = [part for part in path if isinstance(part, str)]
     key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-    given = f"{key} = {_short(details['input'])}" if key else "suite"
+    given = f"{key} = {_short(details['input'])}"
     if kind == "missing":
         return f"{key}: missing"
-    if kind == "same_name":
-        return f"condition.name = {details['ctx']['name']!r}: two conditions have this name; allowed: each its own"
+    if kind == "across_fields":
+        return str(context["problem"])
     if kind == "extra_forbidden":
-        section = next((PARTS[name] for name in reversed(names[:-1]) if name in PARTS), Suite)
-        hint = did_you_mean(names[-1], list(section.model_fields))
-        return f"{given}: unknown field{hint or '; allowed: ' + ', '.join(section.model_fields)}"
+        fields = next((PARTS[name] for name in reversed(names[:-1]) if name in PARTS), Suite).model_fields
+        return f"{given}: unknown field{did_you_mean(names[-1], list(fields)) or '; allowed: ' + ', '.join(fields)}"
     if kind == "literal_error":
-        allowed = details["ctx"]["expected"]
-        hint = did_you_mean(str(details["input"]), allowed.split("'")[1::2])
-        return f"{given}: allowed: {allowed}{hint}"
+        hint = did_you_mean(str(details["input"]), context["expected"].split("'")[1::2])
+        return f"{given}: allowed: {context['expected']}{hint}"
+    table = "tables, each [[condition]]" if names == ["condition"] else f"a table, [{'.'.join(names)}]"
     plain = {
-        "tuple_type": "a number, or a list of numbers",
-        "model_type": "a table" if "pushes" in names else "tables, [[condition]]",
+        "model_type": table,
+        "tuple_type": table if key == "condition" else "a number, or a list of numbers",
+        "too_short": f"at least {context.get('min_length')}",
+        "too_long": f"at most {context.get('max_length')}",
     }
-    if kind in {"missing", "too_long", "too_short"} or (kind == "tuple_type" and key == "condition"):
-        return f"{given}: allowed: {re.sub(r'^[A-Za-z]+ should ', '', details['msg'])}"
     return f"{given}: allowed: {plain.get(kind) or re.sub(r'^[A-Za-z]+ should (be )?', '', details['msg'])}"
 
 

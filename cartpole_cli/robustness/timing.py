@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cartpole_cli.robustness.page import STEPS_PER_SECOND, Floats
+from cartpole_cli.robustness.page import STEPS_PER_SECOND, Flags, Floats
+
+Strengths = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,9 @@ class Timing:
         Those that land together are added: but for the clamp of the angle, pushes are sums.
     """
 
-    asks: NDArray[np.bool_]
-    seen: Floats
-    late: Floats
+    asks: Flags
+    seen: Strengths
+    late: Strengths
 
 
 def timing(
@@ -67,7 +69,7 @@ def timing(
     runs = done > first
     asks = np.zeros(num_steps, dtype=np.bool_)
     asks[first[runs & asked]] = True
-    seen, late = np.zeros(num_steps), np.zeros(num_steps)
+    seen, late = np.zeros((2, num_steps), dtype=np.float32)
     landing = np.searchsorted(frames, pushes.times)
     for frame, strength in zip(landing.tolist(), pushes.strengths.tolist(), strict=True):
         if frame < len(first) and first[frame] < num_steps:

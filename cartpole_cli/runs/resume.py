@@ -77,7 +77,9 @@ def trim_metrics(path: Path, iteration: int) -> None:
 
 
 def _budget_problems(num_steps: int, state: dict[str, Any]) -> Iterator[str]:
-    done = int(state["trainer"]["env_steps"].min())
+    steps = dict(zip(state["trainer"]["seeds"], state["trainer"]["env_steps"].tolist(), strict=True))
+    under_way = [count for seed, count in steps.items() if not state["runs"][seed]["finished"]]
+    done = max(under_way, default=min(steps.values()))
     left = [
         str(seed)
         for seed, run in state["runs"].items()

@@ -1,6 +1,7 @@
 """A target's report on a suite of conditions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.policy.onnx_batching import batched
+from cartpole_cli.policy.onnx_policy import OnnxPolicy
 from cartpole_cli.robustness.page import MAX_FORCE, Floats
 from cartpole_cli.robustness.play import Pilot
 from cartpole_cli.robustness.report import play_suite
 from cartpole_cli.robustness.suite import Suite
 from cartpole_cli.runs.scorecard import make_scorecard
-from cartpole_cli.runs.targets import Target, load_target
+from cartpole_cli.runs.targets import Target, find_checkpoint, load_target
 from cartpole_cli.training.build import choose_device
 
 DISCRETE, CONTINUOUS = "CartPole-v1", "ContinuousCartPole-v1"
@@ -38,6 +41,9 @@ def make_report(
     """
     where = choose_device(device)
     target = load_target(name, runs_dir, where)
+    if isinstance(target.policy, OnnxPolicy):
+        path = find_checkpoint(name, runs_dir)
+        target = replace(target, policy=batched(target.policy, path.read_bytes(), str(path)))
     pilot = _pilot(target, where)
     report = play_suite(pilot, suite, seed=seed, episodes=episodes, on_step=on_step)
     cart_pole = None

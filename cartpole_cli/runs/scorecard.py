@@ -15,6 +15,7 @@ from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.runs.targets import Target, load_target, task_named
 from cartpole_cli.runs.video import film
+from cartpole_cli.training.aggregates import interquartile_mean
 from cartpole_cli.training.build import choose_device
 from cartpole_cli.training.scoring import probability_of_improvement, score
 
@@ -33,6 +34,7 @@ def make_scorecard(
     stochastic: bool,
     horizon: int | None,
     video: Path | None,
+    study: str | None = None,
     on_step: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Score a target, and film its first episode if a file is given; the keys are those of `cartpole eval --json`.
@@ -72,6 +74,7 @@ def make_scorecard(
     solved = sum(value >= SOLVED_SHARE * limit for value in returns) if is_cart_pole(task) else None
     return {
         "target": name,
+        "study": study,
         "environment": task.id,
         "seed": seed,
         "stochastic": stochastic,
@@ -84,20 +87,34 @@ def make_scorecard(
 
 
 def compare(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each pair of scorecards of one task, so on the same start states: how probably the first is better."""
+    """For each pair of scorecards of one task, so on the same start states: how probably the first is better.
+
+    A study's runs are left out: there are as many pairs of them as nobody reads.
+    """
 
     def task(card: dict[str, Any]) -> tuple[str, int]:
         return ("cart-pole" if card["solved"] is not None else card["environment"], card["max_episode_steps"])
 
+    alone = [card for card in cards if card["study"] is None]
     return [
         {
             "first": first["target"],
             "second": second["target"],
             **probability_of_improvement(first["returns"], second["returns"]),
         }
-        for first, second in itertools.combinations(cards, 2)
+        for first, second in itertools.combinations(alone, 2)
         if task(first) == task(second)
     ]
+
+
+def summarize_studies(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each study that was named: the middle of its runs' mean returns, and the worst."""
+    summaries = []
+    for study in dict.fromkeys(card["study"] for card in cards if card["study"] is not None):
+        returns = [card["mean_return"] for card in cards if card["study"] == study]
+        middle = asdict(interquartile_mean(returns))
+        summaries.append({"study": study, "num_seeds": len(returns), "mean_return": middle, "worst_seed": min(returns)})
+    return summaries
 
 
 def _action_rule(target: Target, num_envs: int, noise: Streams | None) -> Callable[[Tensor], Tensor]:

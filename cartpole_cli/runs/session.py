@@ -188,8 +188,7 @@ class Session:
 
     def _write_manifests(self, status: str) -> None:
         for run in self.runs.values():
-            if not run.finished:
-                run.write_manifest(status, self._seconds)
+            run.write_manifest(status, self._seconds)
         if self._is_study:
             self._write_study_manifest(status)
 

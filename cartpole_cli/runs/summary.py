@@ -64,7 +64,7 @@ def summarize_study(directory: RunDirectory, seeds: Sequence[Summary]) -> StudyS
     return StudySummary(
         run_dir=str(directory.path),
         mean_return=interquartile_mean(list(returns.values())) if returns else None,
-        env_steps=interquartile_mean([seed.env_steps for seed in seeds]),
+        env_steps=interquartile_mean([float(seed.env_steps) for seed in seeds]),
         num_solved=sum(seed.solved for seed in seeds),
         worst_seed=min(returns, key=lambda seed: returns[seed]) if returns else None,
         seconds=seeds[0].seconds,

@@ -23,10 +23,6 @@ class SeedReport:
     """What was not finite, and when; a seed that has failed learns no more."""
     finished: bool
 
-    @property
-    def failed(self) -> bool:
-        return self.failure is not None
-
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -213,7 +213,7 @@ def test_a_seed_with_groups_is_its_solo_run_until_its_reference_was_renewed(algo
     recipe = _recipe(algorithm, task, evaluate_every=3)
     reports = _assert_seed_equals_solo(recipe, num_iterations, SEEDS[:2])
     assert len(reports) == num_iterations
-    assert not any(seed.failed for report in reports for seed in report.seeds)
+    assert not any(seed.failure for report in reports for seed in report.seeds)
 
 
 @BOTH_HEADS
@@ -258,7 +258,7 @@ def test_each_seed_is_its_solo_run_beside_one_that_has_nothing_to_compare(
         assert not all(nothing), "choose other seeds: none has anything to compare"
         for seed, has_none in zip(report.seeds, nothing, strict=True):
             assert math.isnan(seed.diagnostics["gradient_norm"]) == has_none
-            assert not seed.failed
+            assert seed.failure is None
 
 
 def _has_nothing_to_compare(seed: SeedReport) -> bool:

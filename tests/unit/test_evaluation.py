@@ -483,4 +483,4 @@ def test_a_run_whose_only_seed_fails_ends() -> None:
     trainer = _faked(Fake([20.0]))
     next(trainer.policy.torso.parameters()).data[:] = torch.nan
     reports = list(trainer.iterations())
-    assert [report.seeds[0].failed for report in reports] == [True]
+    assert [report.seeds[0].failure is not None for report in reports] == [True]

@@ -566,7 +566,7 @@ def test_where_all_groups_are_equal_a_trainer_takes_no_step(minibatch_size: int 
         report = next(trainer.iterations())
         pairs = list(zip(before, trainer.policy.parameters(), strict=True))
         assert [any(not torch.equal(old[seed], new[seed]) for old, new in pairs) for seed in range(S)] == expected
-    assert [seed.failed for seed in report.seeds] == [False, False]
+    assert [seed.failure for seed in report.seeds] == [None, None]
     assert "nothing to learn from" in report.seeds[0].hint
     assert report.seeds[1].hint is None
     assert math.isnan(report.seeds[0].diagnostics["policy_loss"])

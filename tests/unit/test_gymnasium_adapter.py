@@ -647,7 +647,7 @@ def test_every_algorithm_trains(algorithm: Any, environment_id: str, mode: Any) 
         trainer.environment.close()
     for index in range(2):
         seeds = [report.seeds[index] for report in reports]
-        assert not any(seed.failed or seed.finished for seed in seeds)
+        assert not any(seed.failure or seed.finished for seed in seeds)
         assert [seed.evaluation is not None for seed in seeds] == [False, False, True]
         last = seeds[-1]
         assert last.evaluation is not None

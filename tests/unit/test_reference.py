@@ -145,4 +145,4 @@ def test_the_hint_is_made_of_reported_numbers_where_nothing_could_be_compared_to
         recipe = Recipe(algorithm=algorithm, environment=NativeEnvironment(num_envs=16, max_episode_steps=5))
         [seed] = next(build_trainer(recipe, [0], torch.device("cpu")).iterations()).seeds
         assert words in (seed.hint or "")
-        assert not seed.failed
+        assert seed.failure is None
