@@ -60,19 +60,33 @@ class RandomizedCartPole(CartPoleSimulator):
             dtype=dtype,
         )
 
+    def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
+        """As in CartPole-v1, with what the last reset drew for an environment's first episode."""
+        super().reset_to(state, elapsed)
+        rows = torch.arange(self._keys.numel(), device=self.device)
+        self._begin(rows, self._keys_of_reset(self.num_resets - 1).view(-1))
+
     def _first_starts(self) -> Float[Tensor, "4 S N"]:
-        of_seeds = self.streams.keys("episodes", self.num_resets).unsqueeze(1)
-        self._keys = derive(of_seeds, torch.arange(self.num_envs, device=self.device))
-        return self._next_starts(torch.ones_like(self._valid))
+        return self._starts(self._keys_of_reset(self.num_resets))
 
     def _next_starts(self, ended: Bool[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
         rows = ended.view(-1).nonzero().squeeze(1)
         keys = derive(self._keys.view(-1)[rows], NEXT_EPISODE)
+        self._begin(rows, keys)
+        return _put(torch.zeros_like(self._values[:4]), rows, self._starts(keys))
+
+    def _keys_of_reset(self, reset: int) -> Int[Tensor, "S N"]:
+        of_seeds = self.streams.keys("episodes", reset).unsqueeze(1)
+        return derive(of_seeds, torch.arange(self.num_envs, device=self.device))
+
+    def _starts(self, keys: Int[Tensor, "*episodes"]) -> Float[Tensor, "4 *episodes"]:
+        return self._conditions.starts.at(uniform_of(derive(keys, START), Starts.NUM_DRAWS)).to(self.dtype)
+
+    def _begin(self, rows: Int[Tensor, "K"], keys: Int[Tensor, "K"]) -> None:
+        """Episodes of these keys in the environments at these places among all."""
         self._keys = _put(self._keys, rows, keys)
-        self._late = self._late.masked_fill(ended, 0.0)
+        self._late = _put(self._late, rows, self._late.new_zeros(len(self._late), len(rows)))
         self._draw_values(rows, keys)
-        starts = self._conditions.starts.at(uniform_of(derive(keys, START), Starts.NUM_DRAWS)).to(self.dtype)
-        return _put(torch.zeros_like(self._values[:4]), rows, starts)
 
     def _draw_values(self, rows: Int[Tensor, "K"], keys: Int[Tensor, "K"]) -> None:
         share = uniform_of(derive(keys, VALUES), len(STANDARD)).to(self.dtype)

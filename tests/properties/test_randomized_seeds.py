@@ -1,0 +1,91 @@
+"""Under pushes and delays, too, a seed of a study is its solo run, and a saved run goes on bit for bit."""
+
+import io
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+
+from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe
+from cartpole_cli.environment_recipes import DisturbRecipe, NativeEnvironment, RandomizeRecipe, StartRecipe
+from cartpole_cli.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
+from cartpole_cli.training.build import build_trainer
+from cartpole_cli.training.trainer import Trainer
+
+SEEDS = (11, 12, 13)
+ALGORITHMS = pytest.mark.parametrize(
+    "algorithm",
+    [
+        PPORecipe(steps_per_iteration=40, num_epochs=2, minibatch_size=64),
+        GRPORecipe(name="grpo", group_size=2, branch_from="episode", num_epochs=2),
+        DPORecipe(name="dpo", group_size=2, num_epochs=2),
+    ],
+    ids=lambda recipe: recipe.name,
+)
+TASKS = pytest.mark.parametrize("task", ["CartPole-v1", "ContinuousCartPoleSwingUp-v1"])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
+    environment = NativeEnvironment(
+        id=task,
+        num_envs=MIN_GROUPS * 2,
+        max_episode_steps=60,
+        randomize=RandomizeRecipe(
+            distribution="log_uniform",
+            change_rate=0.5,
+            gravity=(5.0, 20.0),
+            cart_mass=(0.2, 5.0),
+            cart_drag=(0.0, 1.5),
+            hold=(1.0, 3.5),
+            delay=(0, 2),
+        ),
+        disturb=DisturbRecipe(push_rate=1.0, push_strength=(0.5, 5.0)),
+        start=StartRecipe(balance=0.5, hanging=0.1, anywhere=0.4),
+    )
+    recipe = Recipe(
+        algorithm=algorithm,
+        environment=environment,
+        policy=PolicyRecipe(features="trig", hidden_sizes=(32, 32), activation="relu"),
+        trainer=TrainerRecipe(evaluate_every=2, evaluation_episodes=5, num_steps=20_000),
+    )
+    return build_trainer(recipe, seeds, torch.device("cpu"))
+
+
+@TASKS
+@ALGORITHMS
+def test_a_seed_is_its_solo_run(algorithm: Any, task: str) -> None:
+    study, solo = _trainer(algorithm, task, SEEDS), _trainer(algorithm, task, SEEDS[1:2])
+    for together, alone in zip(islice(study.iterations(), 4), islice(solo.iterations(), 4), strict=True):
+        assert repr(together.seeds[1]) == repr(alone.seeds[0])
+    for stacked, own in zip(study.policy.parameters(), solo.policy.parameters(), strict=True):
+        assert torch.equal(stacked[1:2], own)
+        assert not torch.equal(stacked[0:1], own)
+
+
+@TASKS
+@ALGORITHMS
+def test_a_saved_run_goes_on_bit_for_bit(algorithm: Any, task: str) -> None:
+    whole = _trainer(algorithm, task, SEEDS[:2])
+    iterations = whole.iterations()
+    for _ in range(3):
+        next(iterations)
+    file = io.BytesIO()
+    torch.save(whole.state_dict(), file)
+    expected = [next(iterations) for _ in range(2)]
+    file.seek(0)
+    resumed = _trainer(algorithm, task, SEEDS[:2])
+    assert resumed.load_state_dict(torch.load(file, weights_only=True))
+    for report, other in zip(expected, resumed.iterations(), strict=False):
+        assert repr(report) == repr(other)
+    for before, after in zip(whole.policy.parameters(), resumed.policy.parameters(), strict=True):
+        assert before.shape == after.shape
