@@ -45,6 +45,8 @@ class PhysicsRecipe(Section):
     """Steps that one decision's force acts, on average: 50 / frames per second for a page that decides once a frame."""
     delay: Delay = 0
     """Decisions that a force comes late."""
+    observation_noise: NonNegativeFloat = 0.0
+    """Standard deviation of what is added to each of the four numbers observed, in their units."""
 
 
 class RandomizeRecipe(Section):
@@ -74,6 +76,8 @@ class RandomizeRecipe(Section):
     """Steps per decision."""
     delay: DelayRange | None = None
     """Decisions; whole numbers, all as likely."""
+    observation_noise: NonNegativeRange | None = None
+    """Standard deviations."""
 
 
 class DisturbRecipe(Section):

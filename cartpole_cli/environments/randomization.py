@@ -94,8 +94,11 @@ STANDARD = {
     "pole_drag": 0.0,
     "hold": 1.0,
     "delay": 0.0,
+    "observation_noise": 0.0,
 }
-"""The values of CartPole-v1: SI units, drag in 1/s, hold in steps per decision, delay in decisions."""
+"""The values of CartPole-v1: SI units, drag in 1/s, hold in steps per decision, delay in decisions; the noise is a
+standard deviation, for all four numbers observed."""
+DELAY = list(STANDARD).index("delay")
 NUM_PHYSICS = 8
 """How many of these, from the first on, are what `Physics` holds."""
 
@@ -131,15 +134,20 @@ class Conditions:
         return int(self._range("delay").high)
 
     @property
+    def is_noisy(self) -> bool:
+        """Whether there is any observation noise."""
+        return self._range("observation_noise").high > 0
+
+    @property
     def max_force(self) -> float:
         """The largest force magnitude, N."""
         return self._range("force_magnitude").high
 
     def draw(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
         """An episode's values, in the order of `STANDARD`."""
-        drawn = {name: self._range(name).at(row) for name, row in zip(STANDARD, share, strict=True)}
-        drawn["delay"] = (share[-1] * (self.max_delay + 1)).floor()
-        return torch.stack(list(drawn.values()))
+        rows = [self._range(name).at(row) for name, row in zip(STANDARD, share, strict=True)]
+        rows[DELAY] = (share[DELAY] * (self.max_delay + 1)).floor()
+        return torch.stack(rows)
 
     def pushes(
         self, share: Float[Tensor, "2 *environments"], seconds: Float[Tensor, "*environments"]

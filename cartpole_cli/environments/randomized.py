@@ -14,7 +14,7 @@ from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams, derive, uniform_of
 
 Reward = Callable[[Tensor, float], Tensor]
-NEXT_EPISODE, START, VALUES = -1, -2, -3
+NEXT_EPISODE, START, VALUES, NOISE = -1, -2, -3, -4
 """What is derived from an episode's key besides the keys of its decisions, 0, 1, 2, ..."""
 
 
@@ -95,7 +95,7 @@ class RandomizedCartPole(CartPoleSimulator):
     def _set_values(self, values: Float[Tensor, "V S N"]) -> None:
         self._values = values
         self.physics = Physics(*values[:NUM_PHYSICS])
-        self._hold, self._delay = values[NUM_PHYSICS:]
+        self._hold, self._delay, self._noise = values[NUM_PHYSICS:]
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
         keys = derive(self._keys, self.elapsed)
@@ -117,7 +117,14 @@ class RandomizedCartPole(CartPoleSimulator):
         return state
 
     def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
+        if self._conditions.is_noisy:
+            state = state + self._noise * self._standard_normal()
         return super()._observed(state).float()
+
+    def _standard_normal(self) -> Float[Tensor, "4 S N"]:
+        """The same at the same decision of an episode: sums of twelve uniform numbers, of variance 1 (Irwin-Hall)."""
+        share = uniform_of(derive(derive(self._keys, NOISE), self.elapsed), 48).to(self.dtype)
+        return sum(share.split(4), start=share.new_tensor(-6.0))  # one after another: a reduction's bits depend on S
 
     def _reward(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
         return self._reward_of(state, self._position_limit)

@@ -96,8 +96,9 @@ class CartPoleSimulator:
         truncated = (elapsed >= self.max_episode_steps) & going_on
         terminated = ~going_on
         ended = terminated | truncated
-        self._go_on_from(torch.where(ended, self._next_starts(ended), next_state))
+        starts = self._next_starts(ended)
         self.elapsed = elapsed.masked_fill_(ended, 0)
+        self._go_on_from(torch.where(ended, starts, next_state))
         return Transition(
             observation=observation,
             reward=self._reward(next_state),
@@ -108,9 +109,14 @@ class CartPoleSimulator:
         )
 
     def _go_on_from(self, state: Float[Tensor, "4 S N"]) -> None:
-        """Columns to compute with, rows to be observed."""
         self.state = state
-        self.observation: Float[Tensor, "S N 4"] = self._observed(state)
+        self._observation: Float[Tensor, "S N 4"] | None = None
+
+    @property
+    def observation(self) -> Float[Tensor, "S N 4"]:
+        if self._observation is None:
+            self._observation = self._observed(self.state)
+        return self._observation
 
     def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
         return _rows(state)

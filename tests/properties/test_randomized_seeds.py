@@ -48,6 +48,7 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
             cart_drag=(0.0, 1.5),
             hold=(1.0, 3.5),
             delay=(0, 2),
+            observation_noise=(0.0, 0.05),
         ),
         disturb=DisturbRecipe(push_rate=1.0, push_strength=(0.5, 5.0)),
         start=StartRecipe(balance=0.5, hanging=0.1, anywhere=0.4),

@@ -27,6 +27,7 @@ WILD = Conditions(
         "pole_drag": Range(0.0, 1.5),
         "hold": Range(1.0, 3.5),
         "delay": Range(0.0, 2.0),
+        "observation_noise": Range(0.0, 0.1),
     },
     change_rate=0.5,
     push_rate=1.0,
@@ -168,6 +169,23 @@ def test_a_force_comes_so_many_decisions_late(delay: int) -> None:
     rows = [simulator.step(force).next_observation[..., 1] for force in impulse]
     first_moving = (torch.stack(rows).abs() > 0.1).int().argmax(dim=0)
     assert torch.equal(first_moving, delays)
+
+
+def test_what_is_observed_is_noisy_and_what_happens_is_not() -> None:
+    conditions = Conditions(values={"observation_noise": Range(0.1, 0.1)})
+    noisy, clear = _simulator(500, conditions), _simulator(500)
+    successors = []
+    for simulator in (noisy, clear):
+        simulator.reset_to(torch.zeros(1, 500, 4))
+        successors.append(simulator.step(torch.ones(1, 500, 1)).next_observation)
+    assert torch.equal(noisy.state, clear.state)
+    assert torch.equal(successors[0], noisy.observation)
+    noise = (successors[0] - successors[1]).flatten(0, 1).T
+    assert noise.std(dim=1).tolist() == pytest.approx([0.1] * 4, rel=0.15)
+    assert noise.mean(dim=1).abs().max() < 0.02
+    assert (noise.corrcoef() - torch.eye(4)).abs().max() < 0.2
+    later = noisy.step(torch.ones(1, 500, 1)).next_observation - clear.step(torch.ones(1, 500, 1)).next_observation
+    assert (torch.stack([later[0, :, 0], noise[0]]).corrcoef()[0, 1]).abs() < 0.2
 
 
 # Draws
