@@ -124,7 +124,7 @@ class RandomizedCartPole(CartPoleSimulator):
     def _standard_normal(self) -> Float[Tensor, "4 S N"]:
         """The same at the same decision of an episode: sums of twelve uniform numbers, of variance 1 (Irwin-Hall)."""
         share = uniform_of(derive(derive(self._keys, NOISE), self.elapsed), 48).to(self.dtype)
-        return sum(share.split(4), start=share.new_tensor(-6.0))  # one after another: a reduction's bits depend on S
+        return sum(torch.split(share, 4), start=share.new_tensor(-6.0))  # one after another: a reduction's bits depend on S
 
     def _reward(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
         return self._reward_of(state, self._position_limit)
