@@ -11,8 +11,11 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+MIX_FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
 
 class Streams:
@@ -41,6 +44,11 @@ class Streams:
         """A 64-bit integer for seed number `index`: a seed for someone else's generator."""
         return self._key(index, stream, counters) % 2**64
 
+    def keys(self, stream: str, *counters: int) -> Int[Tensor, "S"]:
+        """A key for `derive` and `uniform_of` per seed."""
+        keys = [self.integer(index, stream, *counters) for index in range(len(self.seeds))]
+        return torch.tensor([key - 2**63 for key in keys], dtype=torch.int64, device=self.device)
+
     def uniform(self, stream: str, *counters: int, shape: Sequence[int]) -> Float[Tensor, "S *block"]:
         """Uniform numbers in [0, 1), shape [S, *shape]."""
         draws = [generator.random(tuple(shape), np.float32) for generator in self._generators(stream, counters)]
@@ -61,3 +69,30 @@ class Streams:
         """Philox takes 128 bits as its key; torch's own CPU generator would use 32 of them, and keys collide."""
         name = f"{self.seeds[index]}:{self.name}/{stream}:{','.join(map(str, counters))}"
         return int.from_bytes(blake2b(name.encode(), digest_size=16).digest(), "big")
+
+
+def derive(key: Int[Tensor, "*#keys"], counter: Int[Tensor, "*#keys"] | int) -> Int[Tensor, "..."]:
+    """A key of its own for each counter.
+
+    SplitMix64 (Steele, Lea and Flood 2014) at place `counter` of the sequence that begins at `key`. All of it is
+    integer arithmetic element by element: the same numbers on every device, wherever an element stands.
+    """
+    if isinstance(counter, int):
+        counter = torch.tensor(counter, device=key.device)
+    state: Tensor = key + counter * GOLDEN_GAMMA
+    for shift, factor in zip((30, 27), MIX_FACTORS, strict=True):
+        state = (state ^ _shifted(state, shift)) * factor
+    return state ^ _shifted(state, 31)
+
+
+def uniform_of(key: Int[Tensor, "*keys"], count: int) -> Float[Tensor, "{count} *keys"]:
+    """`count` uniform numbers in [0, 1) for each key."""
+    places = torch.arange(1, count + 1, device=key.device).view(-1, *[1] * key.dim())
+    bits: Tensor = _shifted(derive(key.expand(count, *key.shape), places), 40)
+    return bits.to(torch.float32) * 2.0**-24
+
+
+def _shifted(state: Int[Tensor, "*keys"], shift: int) -> Int[Tensor, "*keys"]:
+    """To the right, with zeros coming in."""
+    kept: Tensor = (state >> shift) & (2 ** (64 - shift) - 1)
+    return kept

@@ -1,57 +1,21 @@
 """Recipes: the validated description of a run. Every field is documented here, once.
 
-`algorithm_recipes.py` has the algorithms' own fields; `recipe_files.py` finds and reads recipe files and explains
-what is wrong with them.
+`algorithm_recipes.py` and `environment_recipes.py` have the fields of these sections; `recipe_files.py` finds and
+reads recipe files and explains what is wrong with them.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tomli_w
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe, Section
+from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment, Problem
 
 MAX_ROWS = 2**24
 MIN_GROUPS = 8
-Problem = tuple[str, Any, str]
-NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
-
-
-class NativeEnvironment(Section):
-    """Our own batched cart-pole, on the training device."""
-
-    backend: Literal["native"] = "native"
-    id: Literal["CartPole-v1", "ContinuousCartPole-v1"] = "CartPole-v1"
-    """The task: pushes of +-10 N, or any force in between."""
-    num_envs: NumEnvs = 16
-    """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
-    max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] = 500
-    """Time limit of an episode, in steps of 0.02 s."""
-
-    @property
-    def is_cart_pole(self) -> bool:
-        return True
-
-
-class GymnasiumEnvironment(Section):
-    """Any Gymnasium environment with Box observations and Discrete or bounded one-dimensional Box actions."""
-
-    backend: Literal["gymnasium"]
-    id: Annotated[str, Field(min_length=1)] = "CartPole-v1"
-    """The environment's Gymnasium id, with "module:" before it where a module registers it."""
-    num_envs: NumEnvs = 16
-    """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
-    vectorization_mode: Literal["sync", "async", "vector_entry_point"] = "sync"
-    """One process, a process per environment, or the environment's own vector implementation."""
-    max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Time limit of an episode in steps; unset: the environment's own."""
-
-    @property
-    def is_cart_pole(self) -> bool:
-        """Whether it is one of ours or Gymnasium's, whose return is the number of steps survived."""
-        return self.id.rpartition(":")[2] in {"CartPole-v1", "cartpole_cli/ContinuousCartPole-v1"}
 
 
 class PolicyRecipe(Section):
@@ -175,7 +139,8 @@ class Recipe(Section):
             yield "policy.features", self.policy.features, "made for the cart-pole; allowed: 'raw'"
         if not isinstance(environment, NativeEnvironment):
             return
-        fitting = "gaussian" if environment.id == "ContinuousCartPole-v1" else "categorical"
+        yield from environment.problems()
+        fitting = "gaussian" if environment.is_continuous else "categorical"
         if self.policy.action_head not in {"auto", fitting}:
             reason = f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}"
             yield "policy.action_head", self.policy.action_head, reason

@@ -17,7 +17,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import Recipe
 
 COMMAND_LINE = "command line"
-OVERRIDE = re.compile(r"\s*[^.=\s+~][^.=\s]*\.[^.=\s]+\s*=")
+OVERRIDE = re.compile(r"\s*[^.=\s+~][^.=\s]*(\.[^.=\s]+){1,2}\s*=")
 RIGHT_OVERRIDE = "not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
 
 
@@ -172,9 +172,11 @@ def _parse_override(override: str) -> tuple[list[str], Any]:
 
 
 def _set(data: dict[str, Any], key: list[str], value: Any) -> None:
-    section = data.setdefault(key[0], {})
-    if isinstance(section, dict):
-        section[key[1]] = value
+    for name in key[:-1]:
+        data = data.setdefault(name, {})
+        if not isinstance(data, dict):
+            return
+    data[key[-1]] = value
 
 
 def _keep_shared_fields(
@@ -197,7 +199,8 @@ def _explain(error: ValidationError, source: str, overridden: set[str]) -> list[
             continue  # a list that is wrong because its items are
         across = details["type"] == "across_fields"
         for key, given, reason in details["ctx"]["problems"] if across else [_problem(details)]:
-            where = COMMAND_LINE if ".".join(key.split(".")[:2]) in overridden else source
+            prefixes = {".".join(key.split(".")[:parts]) for parts in (2, 3)}
+            where = COMMAND_LINE if prefixes & overridden else source
             shown = "" if given is None else f" = {_short(given)}"
             lines.append(f"{where}: {key}{shown}: {reason}")
     return lines
@@ -216,7 +219,7 @@ def _problem(details: ErrorDetails) -> tuple[str, Any, str]:
     model = members[path.pop(1)] if members and len(path) > 1 else SECTIONS.get(section, Recipe)
     key = ".".join(path)
     if details["type"] == "extra_forbidden":
-        names = list(Recipe.model_fields if len(path) == 1 else model.model_fields)
+        names = list(Recipe.model_fields if len(path) == 1 else _model_of(model, path[1:-1]).model_fields)
         guess = did_you_mean(path[-1], names) or f"; allowed: {', '.join(names)}"
         return key, given, f"unknown {'section' if len(path) == 1 else 'field'}{guess}"
     if details["type"] == "literal_error":
@@ -226,6 +229,13 @@ def _problem(details: ErrorDetails) -> tuple[str, Any, str]:
     plain = {"tuple_type": "a list, as in [64, 64]", "model_type": table, "model_attributes_type": table}
     allowed = plain.get(details["type"]) or re.sub(r"^\w+ should (be )?", "", details["msg"])
     return key or "recipe", given, f"allowed: {allowed}"
+
+
+def _model_of(model: type[BaseModel], names: list[str]) -> type[BaseModel]:
+    """The section within a section, within ..., of those names."""
+    for name in names:
+        model = next(kind for kind in get_args(model.model_fields[name].annotation) if issubclass(kind, BaseModel))
+    return model
 
 
 def _listed(names: "dict[str, type[BaseModel]]") -> str:

@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first. A module may import from lower layers and from its own folder.
 LAYERS = [
-    ["errors", "algorithm_recipes", "recipe", "recipe_files", "randomness"],
+    ["errors", "algorithm_recipes", "environment_recipes", "recipe", "recipe_files", "randomness"],
     ["policy", "environments"],
     ["experience"],
     ["algorithms"],
@@ -32,14 +32,16 @@ LEAVES = [
 WITHOUT_TORCH = [
     "errors.py",
     "algorithm_recipes.py",
+    "environment_recipes.py",
     "recipe.py",
     "recipe_files.py",
     "environments/registration.py",
+    "environments/swing_up.py",
     "environments/__init__.py",
 ]
 USER_INTERFACE = {"typer", "rich", "wandb"}
-RECIPES = {"recipe", "algorithm_recipes"}
-MAY_SEE_RECIPES = {"recipe.py", "recipe_files.py", "cli/train.py", "cli/recipes.py"} | {
+RECIPES = {"recipe", "algorithm_recipes", "environment_recipes"}
+MAY_SEE_RECIPES = {"recipe.py", "environment_recipes.py", "recipe_files.py", "cli/train.py", "cli/recipes.py"} | {
     f"runs/{name}.py" for name in ("session", "seed_run", "trackers", "targets", "video", "resume")
 }
 
@@ -77,7 +79,7 @@ def test_imports_point_down(path: Path) -> None:
         return
     wrong = {other for other in project_parts(path) if other != part and RANK[other] >= RANK[part]}
     if part in LAYERS[0]:
-        wrong -= {"errors", "recipe", "algorithm_recipes"}
+        wrong -= {"errors"} | RECIPES
     assert not wrong, f"{name_of(path)} must not import {wrong}"
 
 
@@ -89,7 +91,13 @@ def test_leaves_import_nothing_of_ours(name: str) -> None:
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_light_modules_load_no_torch(name: str) -> None:
     assert "torch" not in top_level(PACKAGE / name)
-    assert project_parts(PACKAGE / name) <= {"errors", "recipe", "algorithm_recipes", "environments"}
+    assert project_parts(PACKAGE / name) <= {
+        "errors",
+        "recipe",
+        "algorithm_recipes",
+        "environment_recipes",
+        "environments",
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

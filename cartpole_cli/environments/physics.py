@@ -11,13 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+REST = 1e-4
+
 
 @dataclass(frozen=True)
 class Physics:
     """What a cart-pole is made of, in SI units, one value per environment. Defaults: `standard`.
 
     gravity m/s^2; cart_mass, pole_mass kg; pole_half_length m (pivot to the pole's centre);
-    force_magnitude N; time_step s.
+    force_magnitude N; time_step s; cart_drag, pole_drag 1/s (see `drag`).
     """
 
     gravity: Float[Tensor, "*environments"]
@@ -26,6 +28,8 @@ class Physics:
     pole_half_length: Float[Tensor, "*environments"]
     force_magnitude: Float[Tensor, "*environments"]
     time_step: Float[Tensor, "*environments"]
+    cart_drag: Float[Tensor, "*environments"]
+    pole_drag: Float[Tensor, "*environments"]
 
     @classmethod
     def standard(cls, *shape: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> "Physics":
@@ -41,6 +45,8 @@ class Physics:
             pole_half_length=constant(0.5),
             force_magnitude=constant(10.0),
             time_step=constant(0.02),
+            cart_drag=constant(0.0),
+            pole_drag=constant(0.0),
         )
 
     def select(self, environments: Int[Tensor, "N"]) -> "Physics":
@@ -86,3 +92,21 @@ def cart_pole_step(
     x_acceleration = torch.addcmul(push, theta_acceleration * cos, physics.lever, value=-1)
     derivative = torch.stack([x_dot, x_acceleration, theta_dot, theta_acceleration])
     return torch.addcmul(state, derivative, physics.time_step)
+
+
+def drag(state: Float[Tensor, "4 *environments"], physics: Physics) -> Float[Tensor, "4 *environments"]:
+    """What is left of the velocities after one time step: x_dot (1 - cart_drag dt) and theta_dot (1 - pole_drag dt).
+
+    Those below 0.0001 (m/s, rad/s) come to rest, where there is any drag.
+    """
+    x, x_dot, theta, theta_dot = state.unbind()
+    slowed = [
+        _slowed(velocity, coefficient, physics.time_step)
+        for velocity, coefficient in ((x_dot, physics.cart_drag), (theta_dot, physics.pole_drag))
+    ]
+    return torch.stack([x, slowed[0], theta, slowed[1]])
+
+
+def _slowed(velocity: Tensor, coefficient: Tensor, time_step: Tensor) -> Float[Tensor, "*environments"]:
+    slower = velocity * (1 - coefficient * time_step)
+    return slower.masked_fill((slower.abs() < REST) & (coefficient > 0), 0.0)

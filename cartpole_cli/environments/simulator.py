@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition, check_divides
@@ -14,6 +14,7 @@ from cartpole_cli.randomness import Streams
 
 POSITION_LIMIT = 2.4
 ANGLE_LIMIT = math.radians(12)
+MAX_FORCE = 10.0
 START_RANGE = 0.05
 STEPS_PER_BLOCK = 32
 
@@ -34,6 +35,9 @@ class CartPoleSimulator:
         *,
         continuous: bool,
         max_episode_steps: int = 500,
+        position_limit: float = POSITION_LIMIT,
+        angle_limit: float = ANGLE_LIMIT,
+        max_force: float = MAX_FORCE,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.streams = streams.named("environment")
@@ -43,10 +47,9 @@ class CartPoleSimulator:
         self.device, self.dtype = streams.device, dtype
         shape = (self.num_seeds, num_envs)
         self.physics = Physics.standard(*shape, device=self.device, dtype=dtype)
-        force = self.physics.force_magnitude.max().item()
-        self.actions = ContinuousActions((-force,), (force,)) if continuous else DiscreteActions(2)
+        self.actions = ContinuousActions((-max_force,), (max_force,)) if continuous else DiscreteActions(2)
         self._limits = torch.tensor(
-            [POSITION_LIMIT, math.inf, ANGLE_LIMIT, math.inf], device=self.device, dtype=dtype
+            [position_limit, math.inf, angle_limit, math.inf], device=self.device, dtype=dtype
         ).view(4, 1, 1)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
@@ -57,9 +60,9 @@ class CartPoleSimulator:
 
     def reset(self, group_size: int = 1) -> None:
         check_divides(self.num_envs, group_size)
-        starts = self.streams.uniform("reset", self.num_resets, shape=(self.num_envs, 4))
+        starts = self._first_starts()
         self.num_resets += 1
-        self.reset_to(self._start_states(starts))
+        self.reset_to(_rows(starts))
         self.fork(group_size)
 
     def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
@@ -87,18 +90,18 @@ class CartPoleSimulator:
     def step(self, action: Tensor) -> Transition:
         """Act: 0 or 1 pushes left or right with the force magnitude; a float [S, N, 1] is the force in newtons."""
         observation = self.observation
-        next_state = cart_pole_step(self.state, self._force(action), self.physics)
+        next_state = self._advance(self._force(action))
         elapsed = self.elapsed + 1
         going_on = (next_state.abs() <= self._limits).all(dim=0)  # not so for nan, too
         truncated = (elapsed >= self.max_episode_steps) & going_on
         terminated = ~going_on
         ended = terminated | truncated
-        self._go_on_from(torch.where(ended, self._next_starts(), next_state))
+        self._go_on_from(torch.where(ended, self._next_starts(ended), next_state))
         self.elapsed = elapsed.masked_fill_(ended, 0)
         return Transition(
             observation=observation,
-            reward=self._ones,
-            next_observation=_rows(next_state),
+            reward=self._reward(next_state),
+            next_observation=self._observed(next_state),
             terminated=terminated,
             truncated=truncated,
             valid=self._valid,
@@ -107,7 +110,10 @@ class CartPoleSimulator:
     def _go_on_from(self, state: Float[Tensor, "4 S N"]) -> None:
         """Columns to compute with, rows to be observed."""
         self.state = state
-        self.observation: Float[Tensor, "S N 4"] = _rows(state)
+        self.observation: Float[Tensor, "S N 4"] = self._observed(state)
+
+    def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
+        return _rows(state)
 
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude
@@ -115,7 +121,17 @@ class CartPoleSimulator:
             return (action.to(self.dtype) - 0.5) * (2 * magnitude)
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
-    def _next_starts(self) -> Float[Tensor, "4 S N"]:
+    def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
+        return cart_pole_step(self.state, force, self.physics)
+
+    def _reward(self, _state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
+        return self._ones
+
+    def _first_starts(self) -> Float[Tensor, "4 S N"]:
+        starts = self.streams.uniform("reset", self.num_resets, shape=(self.num_envs, 4))
+        return self._start_states(starts.movedim(-1, 0))
+
+    def _next_starts(self, _ended: Bool[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
         """Where episodes that end now begin anew: four neighbouring rows of a block, the next step's one row further.
 
         So a step costs one random number per environment instead of four; an environment meets none of them twice, as
@@ -153,7 +169,7 @@ class CartPoleSimulator:
         self.num_resets = state["num_resets"]
         self.num_steps = state["num_steps"] // STEPS_PER_BLOCK * STEPS_PER_BLOCK
         while self.num_steps < state["num_steps"]:
-            self._next_starts()
+            self._next_starts(self._valid)
         return True
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from cartpole_cli.environments.build import is_cart_pole
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.onnx_export import NUM_EPISODES, NUM_STATES, export_policy
 from cartpole_cli.runs.directory import RunDirectory, write_file
@@ -29,7 +28,7 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     saved = load_saved_policy(source, torch.device("cpu"))
     try:
-        if not is_cart_pole(saved.recipe.environment):
+        if not saved.recipe.environment.is_cart_pole:
             raise CartpoleError(f"trained on {saved.recipe.environment.id}: only cart-pole policies can be exported")
         exported = export_policy(saved.policy, opset=opset, metadata=_metadata(saved))
     except CartpoleError as error:

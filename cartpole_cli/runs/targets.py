@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.environments import registration
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.policy.onnx_policy import OnnxPolicy
-from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
+from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
 from cartpole_cli.runs.checkpoint import build_saved_policy, load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
@@ -121,6 +122,10 @@ def task_named(environment_id: str) -> NativeEnvironment | GymnasiumEnvironment:
             return NativeEnvironment(id="CartPole-v1")
         case "ContinuousCartPole-v1" | registration.CONTINUOUS_CART_POLE:
             return NativeEnvironment(id="ContinuousCartPole-v1")
+        case "CartPoleSwingUp-v1" | registration.SWING_UP:
+            return NativeEnvironment(id="CartPoleSwingUp-v1")
+        case "ContinuousCartPoleSwingUp-v1" | registration.CONTINUOUS_SWING_UP:
+            return NativeEnvironment(id="ContinuousCartPoleSwingUp-v1")
         case _:
             return GymnasiumEnvironment(backend="gymnasium", id=environment_id)
 

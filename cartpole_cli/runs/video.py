@@ -15,10 +15,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cartpole_cli.environments.build import is_cart_pole
-from cartpole_cli.environments.registration import CONTINUOUS_CART_POLE
+from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment
 
 FORMATS = {".mp4": ("libx264", "yuv420p"), ".gif": ("gif", "rgb8")}
 FRAMES_PER_SECOND = 50
@@ -101,8 +99,8 @@ def _frames(
 
 
 def _make(task: NativeEnvironment | GymnasiumEnvironment) -> "gymnasium.Env[Any, Any]":
-    continuous = is_cart_pole(task) and task.id.endswith("ContinuousCartPole-v1")
-    name = CONTINUOUS_CART_POLE if continuous else task.id
+    ours = isinstance(task, NativeEnvironment) and task.id != "CartPole-v1"
+    name = f"cartpole_cli/{task.id}" if ours else task.id
     try:
         return gymnasium.make(name, render_mode="rgb_array", max_episode_steps=task.max_episode_steps)
     except Exception as error:  # making it runs other people's code, which raises anything

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from cartpole_cli.randomness import Streams
+from cartpole_cli.randomness import Streams, derive, uniform_of
 
 SHAPE = (20, 3)
 
@@ -111,11 +111,31 @@ def test_integers_never_change():
     assert Streams((3, 7)).integer(1, "actions", 3, 1) == 6879980567867801202
 
 
-def test_selected_seeds_go_on_with_their_own_numbers():
-    streams = Streams((5, 6, 7, 8)).named("here")
-    chosen = streams.select([3, 1])
-    assert (chosen.seeds, chosen.name, chosen.device) == ((8, 6), streams.name, streams.device)
-    for draw, of_chosen in ((streams.uniform, chosen.uniform), (streams.normal, chosen.normal)):
-        assert torch.equal(of_chosen("actions", 4, shape=SHAPE), draw("actions", 4, shape=SHAPE)[[3, 1]])
-    assert chosen.integer(0, "episode", 2) == streams.integer(3, "episode", 2)
-    assert streams.seeds == (5, 6, 7, 8)
+def test_derived_keys_are_splitmix64():
+    keys = derive(torch.tensor(1234567), torch.arange(1, 6))
+    expected = [  # the reference implementation's first numbers from this seed (Vigna, splitmix64.c)
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    assert [key % 2**64 for key in keys.tolist()] == expected
+
+
+def test_uniform_numbers_of_keys_fill_the_unit_interval_and_are_uncorrelated():
+    keys = derive(Streams((1, 2)).keys("episodes").unsqueeze(1), torch.arange(10_000))
+    numbers = uniform_of(keys, 3)
+    assert numbers.shape == (3, 2, 10_000)
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    rows = torch.cat([numbers.flatten(0, 1), numbers.flatten(0, 1).roll(1, dims=1)])
+    assert (rows.mean(dim=1) - 0.5).abs().max() < 0.015
+    assert (rows.corrcoef() - torch.eye(12)).abs().max() < 0.05
+    counts = torch.histc(numbers, bins=100)
+    assert (counts / 600 - 1).abs().max() < 0.2
+
+
+def test_the_uniform_numbers_of_a_key_do_not_depend_on_the_keys_beside_it_or_on_how_many_are_drawn():
+    keys = derive(torch.tensor(3), torch.arange(50))
+    assert torch.equal(uniform_of(keys, 4)[:2, 7], uniform_of(keys[7], 2))

@@ -482,7 +482,7 @@ def test_an_override_of_another_type_is_not_converted(override):
     assert the_problem(find_recipe("ppo"), override).startswith("command line: trainer.seed = ")
 
 
-@pytest.mark.parametrize("override", ["seed", "seed=1", "=1", "", ".seed=1", "trainer.=1", "a.b.c=1", "ppo.toml"])
+@pytest.mark.parametrize("override", ["seed", "seed=1", "=1", "", ".seed=1", "trainer.=1", "a.b.c.d=1", "ppo.toml"])
 def test_what_is_not_an_override_is_shown_how_it_would_be_right(override):
     problem = the_problem(find_recipe("ppo"), override)
     assert problem.startswith(f"command line: {override!r}: ")

@@ -135,3 +135,63 @@ def test_make_vec_makes_it(mode: str) -> None:
     assert reward.tolist() == [1.0] * 3
     assert not terminated.any()
     assert not truncated.any()
+
+
+# Swing-up
+
+SWING_UPS = pytest.mark.parametrize("name", ["CartPoleSwingUp-v1", "ContinuousCartPoleSwingUp-v1"])
+
+
+def _made(name: str, **options: Any) -> Any:
+    return gymnasium.make(f"cartpole_cli.environments:cartpole_cli/{name}", **options)
+
+
+@SWING_UPS
+def test_swing_up_passes_gymnasiums_checker(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    own = _warnings_of_the_checker(f"cartpole_cli.environments:cartpole_cli/{name}")
+    unlimited = "Box observation space m"  # theta counts turns, and speeds have no bound
+    assert {text for text in own if IN_NEWTONS not in text and unlimited not in text} <= _warnings_of_the_checker(
+        "CartPole-v1"
+    )
+
+
+@SWING_UPS
+def test_swing_up_begins_hanging_and_ends_only_at_the_rails_end(name: str) -> None:
+    environment = _made(name)
+    starts = np.stack([environment.reset(seed=seed)[0] for seed in range(50)])
+    assert np.abs(starts - [0, 0, math.pi, 0]).max() <= 0.05 + 1e-6
+    assert environment.observation_space.contains(starts[0])
+    environment.unwrapped.state = np.array([4.0, 5.0, 2.0, 30.0])
+    for _ in range(25):
+        terminated = environment.step(environment.action_space.sample())[2]
+        assert terminated == (environment.unwrapped.state[0] > 5)
+        if terminated:
+            break
+    assert terminated
+
+
+@pytest.mark.parametrize(
+    ("state", "reward"),
+    [
+        ((0.0, 0.0, 0.0, 0.0), 1.0),
+        ((0.0, 0.0, math.pi, 7.0), 0.4),
+        ((2.5, 0.0, math.pi / 2, 7.0), 0.7 * (1 - 0.7 / 4)),
+        ((0.0, 0.0, 6 * math.pi, 2.0), 1.0 - 0.008),
+    ],
+)
+def test_swing_up_pays_for_a_calm_upright_centered_pole(state: tuple[float, ...], reward: float) -> None:
+    environment = _made("CartPoleSwingUp-v1").unwrapped
+    environment.state = np.array(state)
+    assert environment._reward() == pytest.approx(reward)
+
+
+@SWING_UPS
+def test_swing_up_is_rendered(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    environment = _made(name, render_mode="rgb_array")
+    environment.reset(seed=0)
+    hanging = environment.render()
+    environment.unwrapped.state = np.zeros(4)
+    assert (hanging != environment.render()).any()
+    environment.close()

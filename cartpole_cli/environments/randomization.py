@@ -1,0 +1,154 @@
+"""What differs from one episode to the next: physics, pushes, delays and start states.
+
+All of it is a function of an episode's key and, within the episode, of the number of decisions so far: so it is the
+same for all members of a group, beside any other seeds, and after resuming.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers between two bounds, uniform, or with uniform logarithms."""
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    def at(self, share: Float[Tensor, "*draws"]) -> Float[Tensor, "*draws"]:
+        """The number below which that share of all numbers are."""
+        if self.logarithmic:
+            return self.low * (share * math.log(self.high / self.low)).exp()
+        return self.low + (self.high - self.low) * share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What a push does at once, per unit of its strength: it shoves the cart and tips the pole.
+
+    velocity m/s; angle rad, by which a pole within +-angle_limit rad is tipped, within that limit; angular_velocity
+    rad/s.
+    """
+
+    velocity: float = 0.4
+    angle: float = math.radians(1.5)
+    angle_limit: float = math.radians(29.7)
+    angular_velocity: float = math.radians(45)
+
+    def __call__(
+        self, state: Float[Tensor, "4 *environments"], strength: Float[Tensor, "*environments"]
+    ) -> Float[Tensor, "4 *environments"]:
+        """The state after pushes of that strength, positive to the right; 0 is none."""
+        x, x_dot, theta, theta_dot = state.unbind()
+        tipped = (theta + self.angle * strength).clamp(-self.angle_limit, self.angle_limit)
+        stands = theta.abs() <= self.angle_limit
+        return torch.stack(
+            [
+                x,
+                x_dot + self.velocity * strength,
+                torch.where(stands, tipped, theta),
+                theta_dot + self.angular_velocity * strength,
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    """Where episodes begin: shares of three kinds, which add up to 1.
+
+    balance: all four numbers within +-0.05; hanging: the same around a pole that hangs at rest; anywhere: any angle,
+    and x, x_dot, theta_dot within +-position (m), +-velocity (m/s), +-angular_velocity (rad/s).
+    """
+
+    NUM_DRAWS = 5
+    balance: float = 1.0
+    hanging: float = 0.0
+    anywhere: float = 0.0
+    position: float = 3.0
+    velocity: float = 3.0
+    angular_velocity: float = 8.0
+
+    def at(self, share: Float[Tensor, "5 *draws"]) -> Float[Tensor, "4 *draws"]:
+        kind, spread = share[0], share[1:] * 2 - 1
+        widest = spread.new_tensor([self.position, self.velocity, math.pi, self.angular_velocity])
+        column = [4, *[1] * kind.dim()]
+        near = spread * 0.05
+        below = near + near.new_tensor([0.0, 0.0, math.pi, 0.0]).view(column)
+        start = torch.where(kind < self.balance + self.hanging, below, spread * widest.view(column))
+        return torch.where(kind < self.balance, near, start)
+
+
+STANDARD = {
+    "gravity": 9.8,
+    "cart_mass": 1.0,
+    "pole_mass": 0.1,
+    "pole_half_length": 0.5,
+    "force_magnitude": 10.0,
+    "time_step": 0.02,
+    "cart_drag": 0.0,
+    "pole_drag": 0.0,
+    "hold": 1.0,
+    "delay": 0.0,
+}
+"""The values of CartPole-v1: SI units, drag in 1/s, hold in steps per decision, delay in decisions."""
+NUM_PHYSICS = 8
+"""How many of these, from the first on, are what `Physics` holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What episodes are drawn from.
+
+    Args:
+        values: ranges by the names of `STANDARD`, where an episode's numbers are not those.
+        change_rate: how often all values are drawn anew in the middle of an episode, 1/s.
+        push_rate: how often the cart is pushed, 1/s.
+        push_strength: in multiples of `push`, to either side.
+        push: the effect.
+        starts: where episodes begin.
+    """
+
+    values: dict[str, Range] = field(default_factory=dict)
+    change_rate: float = 0.0
+    push_rate: float = 0.0
+    push_strength: Range = Range(1.0, 1.0)
+    push: Push = Push()
+    starts: Starts = Starts()
+
+    @property
+    def max_hold(self) -> int:
+        """The most steps one decision may last."""
+        return math.ceil(self._range("hold").high)
+
+    @property
+    def max_delay(self) -> int:
+        """The most decisions a force may be late."""
+        return int(self._range("delay").high)
+
+    @property
+    def max_force(self) -> float:
+        """The largest force magnitude, N."""
+        return self._range("force_magnitude").high
+
+    def draw(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
+        """An episode's values, in the order of `STANDARD`."""
+        drawn = {name: self._range(name).at(row) for name, row in zip(STANDARD, share, strict=True)}
+        drawn["delay"] = (share[-1] * (self.max_delay + 1)).floor()
+        return torch.stack(list(drawn.values()))
+
+    def pushes(
+        self, share: Float[Tensor, "2 *environments"], seconds: Float[Tensor, "*environments"]
+    ) -> Float[Tensor, "*environments"]:
+        """Strengths of the pushes in as many seconds: 0 where there is none, negative to the left."""
+        side = torch.where(share[1] < 0.5, -1.0, 1.0)
+        strength = self.push_strength.at((share[1] * 2) % 1)
+        return torch.where(share[0] < self.push_rate * seconds, side * strength, 0.0)
+
+    def _range(self, name: str) -> Range:
+        value = STANDARD[name]
+        return self.values.get(name, Range(value, value))

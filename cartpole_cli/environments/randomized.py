@@ -1,0 +1,143 @@
+"""The native backend beyond CartPole-v1: other physics, pushes, delays and starts in every episode, and swing-up."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cartpole_cli.environments.interface import check_divides
+from cartpole_cli.environments.physics import Physics, cart_pole_step, drag
+from cartpole_cli.environments.randomization import NUM_PHYSICS, STANDARD, Conditions, Starts
+from cartpole_cli.environments.simulator import CartPoleSimulator
+from cartpole_cli.randomness import Streams, derive, uniform_of
+
+Reward = Callable[[Tensor, float], Tensor]
+NEXT_EPISODE, START, VALUES = -1, -2, -3
+"""What is derived from an episode's key besides the keys of its decisions, 0, 1, 2, ..."""
+
+
+class RandomizedCartPole(CartPoleSimulator):
+    """Cart-poles that a `Conditions` is drawn for, at an episode's start and, for pushes and changes, in its middle.
+
+    A step is a decision: its force may come late, and may be held for several steps of the physics. A push comes
+    between the observation and the force that answers it. Everything drawn is keyed by (seed, reset, environment,
+    episode, decision), so it depends on nothing else.
+
+    Args:
+        conditions: what to draw from.
+        reward: of a state and the position limit.
+        position_limit, angle_limit: m and rad; beyond these an episode fails.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        num_envs: int,
+        conditions: Conditions,
+        *,
+        continuous: bool,
+        reward: Reward,
+        position_limit: float,
+        angle_limit: float,
+        max_episode_steps: int = 500,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._conditions, self._reward_of, self._position_limit = conditions, reward, position_limit
+        shape = (len(streams.seeds), num_envs)
+        self._keys = torch.zeros(shape, dtype=torch.int64, device=streams.device)
+        self._values = torch.zeros(len(STANDARD), *shape, dtype=dtype, device=streams.device)
+        self._late = torch.zeros(conditions.max_delay, *shape, dtype=dtype, device=streams.device)
+        super().__init__(
+            streams,
+            num_envs,
+            continuous=continuous,
+            max_episode_steps=max_episode_steps,
+            position_limit=position_limit,
+            angle_limit=angle_limit,
+            max_force=conditions.max_force,
+            dtype=dtype,
+        )
+
+    def _first_starts(self) -> Float[Tensor, "4 S N"]:
+        of_seeds = self.streams.keys("episodes", self.num_resets).unsqueeze(1)
+        self._keys = derive(of_seeds, torch.arange(self.num_envs, device=self.device))
+        return self._next_starts(torch.ones_like(self._valid))
+
+    def _next_starts(self, ended: Bool[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
+        rows = ended.view(-1).nonzero().squeeze(1)
+        keys = derive(self._keys.view(-1)[rows], NEXT_EPISODE)
+        self._keys = _put(self._keys, rows, keys)
+        self._late = self._late.masked_fill(ended, 0.0)
+        self._draw_values(rows, keys)
+        starts = self._conditions.starts.at(uniform_of(derive(keys, START), Starts.NUM_DRAWS)).to(self.dtype)
+        return _put(torch.zeros_like(self._values[:4]), rows, starts)
+
+    def _draw_values(self, rows: Int[Tensor, "K"], keys: Int[Tensor, "K"]) -> None:
+        share = uniform_of(derive(keys, VALUES), len(STANDARD)).to(self.dtype)
+        self._set_values(_put(self._values, rows, self._conditions.draw(share)))
+
+    def _set_values(self, values: Float[Tensor, "V S N"]) -> None:
+        self._values = values
+        self.physics = Physics(*values[:NUM_PHYSICS])
+        self._hold, self._delay = values[NUM_PHYSICS:]
+
+    def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
+        keys = derive(self._keys, self.elapsed)
+        share = uniform_of(keys, 3)
+        num_steps = (self._hold * (self.elapsed + 1)).floor() - (self._hold * self.elapsed).floor()
+        seconds = num_steps * self.physics.time_step
+        if self._conditions.change_rate:
+            rows = (share[2] < self._conditions.change_rate * seconds).view(-1).nonzero().squeeze(1)
+            self._draw_values(rows, keys.view(-1)[rows])
+        state = self.state
+        if self._conditions.push_rate:
+            state = self._conditions.push(state, self._conditions.pushes(share[:2], seconds).to(self.dtype))
+        forces = torch.cat([force.unsqueeze(0), self._late])
+        self._late = forces[:-1]
+        applied = forces.gather(0, self._delay.long().unsqueeze(0)).squeeze(0)
+        for step in range(self._conditions.max_hold):
+            moved = drag(cart_pole_step(state, applied, self.physics), self.physics)
+            state = torch.where(num_steps > step, moved, state)
+        return state
+
+    def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
+        return super()._observed(state).float()
+
+    def _reward(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
+        return self._reward_of(state, self._position_limit)
+
+    def fork(self, group_size: int) -> None:
+        """As in CartPole-v1, with the same pushes, delays and changes of physics for all of a group."""
+        check_divides(self.num_envs, group_size)
+        if group_size == 1:
+            return
+        super().fork(group_size)
+        first = torch.arange(self.num_envs, device=self.device) // group_size * group_size
+        self._keys, self._late = self._keys[:, first], self._late[..., first]
+        self._set_values(self._values[..., first])
+
+    def keep_seeds(self, indices: Sequence[int]) -> None:
+        super().keep_seeds(indices)
+        kept = list(indices)
+        self._keys, self._late = self._keys[kept], self._late[:, kept]
+        self._set_values(self._values[:, kept])
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {
+            "keys": self._keys,
+            "values": self._values,
+            "late": self._late,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        self._keys = state["keys"].to(self.device)
+        self._late = state["late"].to(self.device, self.dtype)
+        self._set_values(state["values"].to(self.device, self.dtype))
+        return super().load_state_dict(state)
+
+
+def _put(tensor: Tensor, rows: Int[Tensor, "K"], values: Tensor) -> Tensor:
+    """The tensor with other values at some places among all environments, along its last two axes together."""
+    return tensor.flatten(-2).index_copy(-1, rows, values).view_as(tensor)
