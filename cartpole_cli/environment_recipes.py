@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveFloat
 
@@ -14,6 +14,8 @@ NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
 Hold = Annotated[float, Field(gt=0, le=50)]
 Delay = Annotated[int, Field(ge=0, le=50)]
 Problem = tuple[str, Any, str]
+Task = Literal["CartPole-v1", "ContinuousCartPole-v1", "CartPoleSwingUp-v1", "ContinuousCartPoleSwingUp-v1"]
+TASKS = get_args(Task)
 PositiveRange = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
 NonNegativeRange = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Field(strict=False)]
 HoldRange = Annotated[tuple[Hold, Hold], Field(strict=False)]
@@ -112,9 +114,7 @@ class NativeEnvironment(Section):
     """Our own batched cart-pole, on the training device."""
 
     backend: Literal["native"] = "native"
-    id: Literal["CartPole-v1", "ContinuousCartPole-v1", "CartPoleSwingUp-v1", "ContinuousCartPoleSwingUp-v1"] = (
-        "CartPole-v1"
-    )
+    id: Task = "CartPole-v1"
     """The task: to balance or to swing up; by pushes of +-10 N, or any force in between (Continuous...)."""
     num_envs: NumEnvs = 16
     """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
@@ -135,7 +135,7 @@ class NativeEnvironment(Section):
 
     @property
     def is_cart_pole(self) -> bool:
-        """Whether a cart-pole's four numbers are observed."""
+        """Whether x, x_dot, theta and theta_dot are observed."""
         return True
 
     @property
@@ -184,10 +184,10 @@ class GymnasiumEnvironment(Section):
 
     @property
     def is_cart_pole(self) -> bool:
-        """Whether it is Gymnasium's cart-pole, or our continuous one."""
-        return self.id.rpartition(":")[2] in {"CartPole-v1", "cartpole_cli/ContinuousCartPole-v1"}
+        """Whether x, x_dot, theta and theta_dot are observed."""
+        return self.id.rpartition(":")[2].removeprefix("cartpole_cli/") in TASKS
 
     @property
     def counts_steps(self) -> bool:
-        """Whether the return is known to be the number of steps survived."""
-        return self.is_cart_pole
+        """Whether the return is the number of steps survived."""
+        return self.is_cart_pole and "SwingUp" not in self.id

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
-from cartpole_cli.environments import registration
+from cartpole_cli.environment_recipes import TASKS, GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.policy.onnx_policy import OnnxPolicy
@@ -118,14 +117,8 @@ def task_named(environment_id: str) -> NativeEnvironment | GymnasiumEnvironment:
     match environment_id:
         case "":
             raise CartpoleError("--environment '': allowed: an id, as in CartPole-v1")
-        case "CartPole-v1":
-            return NativeEnvironment(id="CartPole-v1")
-        case "ContinuousCartPole-v1" | registration.CONTINUOUS_CART_POLE:
-            return NativeEnvironment(id="ContinuousCartPole-v1")
-        case "CartPoleSwingUp-v1" | registration.SWING_UP:
-            return NativeEnvironment(id="CartPoleSwingUp-v1")
-        case "ContinuousCartPoleSwingUp-v1" | registration.CONTINUOUS_SWING_UP:
-            return NativeEnvironment(id="ContinuousCartPoleSwingUp-v1")
+        case _ if (name := environment_id.removeprefix("cartpole_cli/")) in TASKS:
+            return NativeEnvironment.model_validate({"id": name})
         case _:
             return GymnasiumEnvironment(backend="gymnasium", id=environment_id)
 
