@@ -4,7 +4,7 @@
     python benchmarks/ablations.py --only "no delay" --seed 1
 
 Each row is `cartpole train --recipe unbreakable` with some fields changed and `cartpole eval --suite page` of its
-best.pth: the share of episodes that stand at the end, per condition, and the minutes that training took.
+best.pth: the share of episodes that stand at the end, per condition, and the CPU minutes that training took.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     print(f"seed {options.seed}, {circumstances()}\n")
-    print(f"| | {' | '.join(CONDITIONS)} | CartPole-v1 | minutes |\n|---|{'---|' * (len(CONDITIONS) + 2)}")
+    print(f"| | {' | '.join(CONDITIONS)} | CartPole-v1 | CPU minutes |\n|---|{'---|' * (len(CONDITIONS) + 2)}")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only or VARIANTS:
             changes = [*VARIANTS[name], *options.set]
@@ -74,7 +74,7 @@ def row(name: str, recipe: str, seed: str, changes: list[str], suite: str, runs_
     stands = {condition["name"]: condition["stands"]["value"] for condition in report["conditions"]}
     cells = [f"{100 * stands[condition]:.0f} %" if condition in stands else "" for condition in CONDITIONS]
     card = report["cart_pole"]
-    cells += [f"{card['mean_return']:.1f}" if card else "", f"{trained.seconds / 60:.1f}"]
+    cells += [f"{card['mean_return']:.1f}" if card else "", f"{trained.cpu_seconds / 60:.1f}"]
     return f"| {name} | {' | '.join(cells)} |"
 
 
