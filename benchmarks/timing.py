@@ -18,6 +18,7 @@ class Process:
     """A whole process, from its start to its end."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     output: str
 
@@ -40,7 +41,8 @@ def run(command: Sequence[str]) -> Process:
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, command)
     kibibytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return Process(time.perf_counter() - started, kibibytes / 1024, output)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Process(time.perf_counter() - started, cpu_seconds, kibibytes / 1024, output)
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

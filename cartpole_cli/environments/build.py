@@ -66,16 +66,11 @@ def build_judge(
     limit = recipe.max_episode_steps
     if isinstance(recipe, NativeEnvironment) and not recipe.is_gymnasiums:
         return _randomized(recipe, streams, num_episodes, recipe.max_episode_steps * horizon, torch.float64)
-    if is_cart_pole(recipe):
+    if recipe.is_cart_pole:
         continuous = recipe.id.endswith("ContinuousCartPole-v1")
         steps = (limit or CART_POLE_STEPS) * horizon
         return GymnasiumCartPole(streams, num_episodes, continuous=continuous, max_episode_steps=steps)
     return GymnasiumAdapter(recipe.id, "sync", streams, num_episodes, max_episode_steps=limit and limit * horizon)
-
-
-def is_cart_pole(recipe: NativeEnvironment | GymnasiumEnvironment) -> bool:
-    """Whether the task is one of ours, whose return is the number of steps survived."""
-    return recipe.counts_steps
 
 
 def _randomized(

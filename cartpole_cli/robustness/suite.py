@@ -67,7 +67,7 @@ class Condition(Part):
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     """What to call it."""
-    episodes: Annotated[int, Field(ge=1, le=10_000)] = 100
+    episodes: Annotated[int, Field(ge=1, le=10_000)] = 200
     """How many; of a grid, in each of its cells."""
     gravity: Annotated[tuple[Annotated[float, Field(ge=0, le=100)], ...], *CELLS] = (9.8,)
     """Values of the gravity slider, m/s^2 (the page's: 5 to 20). All values of the three sliders make a grid."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cartpole_cli.environments.build import build_judge, is_cart_pole
+from cartpole_cli.environments.build import build_judge
 from cartpole_cli.environments.interface import ContinuousActions, VectorEnvironment
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
@@ -58,20 +58,20 @@ def make_scorecard(
             act,
             judge,
             set_name=f"eval, seed {seed}",
-            is_cart_pole=is_cart_pole(task),
+            is_cart_pole=task.counts_steps,
             on_step=lambda done: on_step(done, limit),
         )
         if video is not None:
             act_alone = _action_rule(target, 1, noise)
             judge.reset()
-            start = judge.observation[0, 0].cpu() if is_cart_pole(task) else None
+            start = judge.observation[0, 0].cpu() if task.counts_steps else None
             film(lambda row: act_alone(row.to(where)), task, video, seed=seed, start=start)
     finally:
         judge.close()
     summary = evaluation.as_plain_data()
     returns = summary.pop("returns")
     del summary["set"]
-    solved = sum(value >= SOLVED_SHARE * limit for value in returns) if is_cart_pole(task) else None
+    solved = sum(value >= SOLVED_SHARE * limit for value in returns) if task.counts_steps else None
     return {
         "target": name,
         "study": study,

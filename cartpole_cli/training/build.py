@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from cartpole_cli.algorithms.build import build_algorithm
-from cartpole_cli.environments.build import build_environment, build_judge, is_cart_pole
+from cartpole_cli.environments.build import build_environment, build_judge
 from cartpole_cli.environments.interface import DiscreteActions
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
@@ -58,7 +58,7 @@ def build_evaluator(recipe: Recipe) -> Evaluator:
     return Evaluator(
         partial(build_judge, recipe.environment),
         selection_episodes=recipe.trainer.evaluation_episodes,
-        confirmation_horizon=2 if is_cart_pole(recipe.environment) else 1,
+        confirmation_horizon=2 if recipe.environment.counts_steps else 1,
     )
 
 

@@ -31,6 +31,7 @@ EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 # What issue 4 promises, in its order, and the rest.
 PROMISED = [
     "target",
+    "study",
     "environment",
     "episodes",
     "seed",
@@ -384,7 +385,7 @@ def test_a_table_of_different_tasks_has_no_words_for_what_is_not_there(evaluate,
 def test_several_targets_are_scored_on_the_same_start_states_and_compared(card, runs):
     targets = ("discrete", "clip", pushes("right.onnx", RIGHT))
     given = card(*targets, "--episodes", 30, "--seed", 2)
-    assert given.keys() == {"targets", "comparisons"}
+    assert given.keys() == {"targets", "comparisons", "studies"}
     alone = [card(target, "--episodes", 30, "--seed", 2) for target in targets]
     assert given["targets"] == alone
     pairs = [(pair["first"], pair["second"]) for pair in given["comparisons"]]

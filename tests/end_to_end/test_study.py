@@ -14,7 +14,7 @@ from cartpole_cli.cli import console
 from cartpole_cli.recipe_files import load_recipe
 
 PPO = ("train", "--recipe", "ppo")
-# Of seeds 5, 6 and 7 the second one is solved in iteration 8, the others never.
+# Of seeds 52, 53 and 54 the second one is solved in iteration 8, the others never.
 SOLVABLE = (
     *TINY,
     "policy.features=raw",
@@ -26,7 +26,7 @@ SOLVABLE = (
     "trainer.num_steps=2560",
     "trainer.checkpoint_every=2",
 )
-STUDY = (*PPO, *SOLVABLE, "--seeds", "3", "--seed", "5")
+STUDY = (*PPO, *SOLVABLE, "--seeds", "3", "--seed", "52")
 PROCESSES = ("policy.features=raw", "environment.backend=gymnasium", "environment.vectorization_mode=async")
 STUDY_KEYS = {
     "run_dir",
@@ -94,7 +94,7 @@ def test_json_is_the_study_and_its_seeds(cartpole):
     assert result == read(Path("runs/study/study.json"))
     assert result.keys() == STUDY_KEYS
     assert (result["run_dir"], result["status"], result["num_solved"]) == ("runs/study", "finished", 1)
-    assert [seed["seed"] for seed in result["seeds"]] == [5, 6, 7]
+    assert [seed["seed"] for seed in result["seeds"]] == [52, 53, 54]
     assert [seed["solved"] for seed in result["seeds"]] == [False, True, False]
     assert [seed["env_steps"] for seed in result["seeds"]] == [2560, 1024, 2560]
     for seed in result["seeds"]:
@@ -147,14 +147,14 @@ def test_a_single_seed_may_have_processes(cartpole):
 
 
 def test_seeds_that_leave_the_numbers_are_told_and_the_others_count(cartpole):
-    """With this learning rate seed 4 fails in its first iteration, 5 and 6 spend their budget."""
+    """With this learning rate seed 6 fails in its first iteration, 7 and 8 spend their budget."""
     changes = (*TINY, "policy.features=raw", "trainer.learning_rate=1e18")
-    ended = cartpole(*PPO, *changes, "--seeds", "3", "--seed", "4", "--name", "study")
+    ended = cartpole(*PPO, *changes, "--seeds", "3", "--seed", "6", "--name", "study")
     assert ended.code == 0
-    assert re.search(r"^failed +s4: not finite: \w+ in iteration 1$", ended.out, re.MULTILINE)
+    assert re.search(r"^failed +s6: not finite: \w+ in iteration 1$", ended.out, re.MULTILINE)
     assert "2 of 3 seeds training, 0 solved, 1 failed" in ended.out
     assert "finished after" in ended.out
-    assert [read(Path(f"runs/study/s{seed}/run.json"))["status"] for seed in (4, 5, 6)] == [
+    assert [read(Path(f"runs/study/s{seed}/run.json"))["status"] for seed in (6, 7, 8)] == [
         "failed",
         "finished",
         "finished",
@@ -206,27 +206,27 @@ def watched(*arguments: str) -> subprocess.Popen:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_study_that_was_ended_in_the_middle_goes_on_to_the_same_end(number):
-    """Ended after seed 6 has left."""
+    """Ended after seed 53 has left."""
     longer = (*STUDY, "trainer.num_steps=5120")
     assert process(*longer, "--name", "whole").code == 0
     cut, whole = Path("runs/cut"), Path("runs/whole")
     with watched(*longer, "--name", "cut") as running:
-        while num_lines(cut / "s5") < 14:
+        while num_lines(cut / "s52") < 14:
             assert running.poll() is None
             time.sleep(0.005)
         running.send_signal(number)
         output = running.communicate(timeout=60)[0]
     assert running.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
-    done = num_lines(cut / "s5")
+    done = num_lines(cut / "s52")
     assert done < 40, "it was over before it was ended"
-    assert num_lines(cut / "s6") == 8
+    assert num_lines(cut / "s53") == 8
     if number == signal.SIGTERM:
         assert read(cut / "run.json")["status"] == "interrupted"
         assert "cartpole train --resume runs/cut" in output
 
     ended = process("train", "--resume", "cut")
     assert (ended.code, ended.err) == (0, "")
-    for seed in (5, 6, 7):
+    for seed in (52, 53, 54):
         for name in ("best.pth", "best.json", "evaluation.json", "recipe.toml"):
             assert (cut / f"s{seed}" / name).read_bytes() == (whole / f"s{seed}" / name).read_bytes()
         assert num_lines(cut / f"s{seed}") == num_lines(whole / f"s{seed}")
@@ -235,7 +235,7 @@ def test_a_study_that_was_ended_in_the_middle_goes_on_to_the_same_end(number):
 
 def test_a_resumed_study_counts_the_seeds_that_have_left(cartpole, monkeypatch):
     with watched(*STUDY, "trainer.num_steps=5120", "--name", "study") as running:
-        while num_lines(Path("runs/study/s5")) < 14:
+        while num_lines(Path("runs/study/s52")) < 14:
             assert running.poll() is None
             time.sleep(0.005)
         running.kill()

@@ -15,7 +15,7 @@ from cartpole_cli.environment_recipes import (
     RandomizeRecipe,
     StartRecipe,
 )
-from cartpole_cli.environments.build import build_environment, build_judge, is_cart_pole
+from cartpole_cli.environments.build import build_environment, build_judge
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.environments.randomization import STANDARD
 from cartpole_cli.environments.randomized import RandomizedCartPole
@@ -57,7 +57,7 @@ def test_any_section_makes_another_task_of_it(section: str) -> None:
     assert judge.dtype == torch.float64
     assert judge.observation.dtype == torch.float32
     assert judge.max_episode_steps == 1000
-    assert is_cart_pole(recipe)
+    assert recipe.counts_steps
 
 
 def test_fields_reach_the_simulator_in_si_units() -> None:
@@ -87,7 +87,7 @@ def test_swing_up_hangs_at_first_and_has_no_angle_limit() -> None:
     simulator = _build(id="CartPoleSwingUp-v1")
     assert (simulator.state[2] - math.pi).abs().max() <= 0.05
     assert simulator._limits.flatten().tolist() == [5.0, math.inf, math.inf, math.inf]
-    assert not is_cart_pole(NativeEnvironment(id="CartPoleSwingUp-v1"))
+    assert not NativeEnvironment(id="CartPoleSwingUp-v1").counts_steps
 
 
 @pytest.mark.parametrize(

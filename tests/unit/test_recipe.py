@@ -496,7 +496,9 @@ def test_malformed_overrides_are_reported_together():
 def test_nothing_is_evaluated(tmp_path):
     trap = tmp_path / "evaluated"
     text = f"__import__('pathlib').Path('{trap}').touch()"
-    recipe = load_recipe(find_recipe("grpo"), ["environment.backend=gymnasium", f"environment.id={text}"])
+    recipe = load_recipe(
+        find_recipe("grpo"), ["environment.backend=gymnasium", f"environment.id={text}", "policy.features=raw"]
+    )
     assert recipe.environment.id == text
     assert not trap.exists()
 

@@ -34,6 +34,16 @@ def linear(observation):
     return np.float64(observation) @ np.array([1.0, 2.0, 40.0, 8.0])
 
 
+def swing_up(observation):
+    """Pumps energy into a fallen pole, catches it near the top, and balances it: not to be knocked over."""
+    x, x_dot, theta, theta_dot = np.float64(observation).T
+    theta = (theta + np.pi) % (2 * np.pi) - np.pi
+    missing = theta_dot**2 / 3 / 9.8 + np.cos(theta) - 1
+    pump = 8 * np.sign(theta_dot * np.cos(theta)) * np.sign(missing) - x - 1.2 * x_dot
+    catches = (np.abs(theta) < 0.6) & (np.abs(theta_dot + 3 * theta) < 3.5)
+    return np.where(catches, 3 * x + 4 * x_dot + 60 * theta + 14 * theta_dot, pump)
+
+
 def report(pilot, *conditions, seconds=20, **options):
     suite = Suite.model_validate({"seconds": seconds, "condition": list(conditions)})
     return play_suite(pilot, suite, **{"seed": 0, "episodes": None, "on_step": lambda done, total: None, **options})
@@ -150,6 +160,22 @@ def test_without_a_force_the_pole_falls_and_a_hand_made_controller_stands():
     assert calm["recovery_seconds"]["value"] == 0.0
     assert hanging["stands"]["value"] < 1.0
     assert given["overall"]["value"] == pytest.approx((1.0 + hanging["stands"]["value"]) / 2)
+
+
+def test_a_controller_that_swings_up_comes_back_from_everything():
+    given = report(
+        swing_up,
+        {"name": "hanging", "start": "hanging"},
+        {"name": "wild", "start": "wild"},
+        {"name": "late", "model_after": [1, 3]},
+        {"name": "strong", "pushes": {"strength": [0.5, 5], "every": [2, 6], "until": 15}},
+        seconds=35,
+        episodes=25,
+    )
+    assert given["overall"]["value"] == 1.0
+    recovery = {row["name"]: row["recovery_seconds"]["value"] for row in given["conditions"]}
+    assert 2 < recovery["hanging"] < 10
+    assert recovery["late"] > 1
 
 
 def test_a_late_model_finds_a_fallen_pole():
