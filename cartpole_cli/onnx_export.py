@@ -128,9 +128,11 @@ def _array(tensor: Tensor) -> "np.ndarray[Any, np.dtype[np.float32]]":
 
 @torch.no_grad()
 def _states(policy: PolicyNetwork) -> Float[Tensor, "N 4"]:
-    """10,000 states: ordinary ones, ones of every magnitude a float32 has, and ones the policy visits."""
+    """10,000 states: of poles that stand and of any, ones of every magnitude a float32 has, and ones it visits."""
     streams = Streams([0], "cpu", name="export")
-    ordinary = streams.normal("ordinary", shape=(NUM_ORDINARY, 4))[0] * torch.tensor([1.0, 1.0, 0.1, 1.0], device="cpu")
+    ordinary = streams.normal("ordinary", shape=(NUM_ORDINARY, 4))[0]
+    ordinary[::2, 2] *= 0.1
+    ordinary[1::2] *= 3.0
     sign = streams.uniform("sign", shape=(2000, 4))[0] - 0.5
     exponent = streams.uniform("exponent", shape=(2000, 4))[0] * 76 - 38
     extreme = (sign.sign().double() * 10.0 ** exponent.double()).float()

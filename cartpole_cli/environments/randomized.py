@@ -124,7 +124,8 @@ class RandomizedCartPole(CartPoleSimulator):
     def _standard_normal(self) -> Float[Tensor, "4 S N"]:
         """The same at the same decision of an episode: sums of twelve uniform numbers, of variance 1 (Irwin-Hall)."""
         share = uniform_of(derive(derive(self._keys, NOISE), self.elapsed), 48).to(self.dtype)
-        return sum(torch.split(share, 4), start=share.new_tensor(-6.0))  # one after another: a reduction's bits depend on S
+        # One after another: the bits of a reduction depend on S.
+        return sum(torch.split(share, 4), start=share.new_tensor(-6.0))
 
     def _reward(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
         return self._reward_of(state, self._position_limit)

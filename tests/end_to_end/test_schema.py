@@ -32,6 +32,7 @@ KNOWN = {
     "minimum",
     "oneOf",
     "pattern",
+    "prefixItems",
     "properties",
     "required",
     "title",
@@ -81,8 +82,10 @@ def problems(value: Any, schema: dict, root: dict, place: str = "recipe") -> lis
     if isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
             found.append(f"{place}: length")
+        first = schema.get("prefixItems", [])
         for index, item in enumerate(value):
-            found += problems(item, schema.get("items", {}), root, f"{place}[{index}]")
+            of_item = first[index] if index < len(first) else schema.get("items", {})
+            found += problems(item, of_item, root, f"{place}[{index}]")
     if isinstance(value, dict):
         fields = schema.get("properties", {})
         found += [f"{place}.{name}: missing" for name in schema.get("required", []) if name not in value]
@@ -114,6 +117,9 @@ def test_a_resolved_recipe_fits_the_schema(schema):
         ("policy", "hidden_sizes", [0]),
         ("policy", "hidden_sizes", []),
         ("environment", "backend", "nativ"),
+        ("environment", "randomize", {"gravity": [5]}),
+        ("environment", "randomize", {"gravity": [-5, 20]}),
+        ("environment", "disturb", {"push_rte": 1}),
         ("algorithm", "name", "pppo"),
         ("algorithm", "clip", "x"),
         ("trainr", "seed", 1),
