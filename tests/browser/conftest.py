@@ -18,7 +18,6 @@ import onnx
 import pytest
 from exports import CUT_SHORT, RECIPES
 
-
 HERE = Path(__file__).parent
 RUNTIMES = {
     folder: package.rpartition("@")[2]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from exports import RECIPES
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from handmade import handmade
 
 STARTS = np.random.default_rng(0).uniform(-0.05, 0.05, size=(20, 4)).tolist()
