@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cartpole_cli.cli.chart import chart
 from cartpole_cli.cli.tables import printable
 
 MAX_WIDTH = 100
@@ -54,6 +53,8 @@ def plot(
         print(f"drawn: {printable(str(output))}")
         return
     from rich.console import Console
+
+    from cartpole_cli.cli.chart import chart
 
     console = Console(highlight=False)
     utf = "utf" in console.encoding.lower()

@@ -34,8 +34,13 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
     except CartpoleError as error:
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
     golden = target.with_name(f"{target.name}.json")
-    write_file(target, exported.model)
+    before = golden.read_bytes() if golden.is_file() else None
     write_file(golden, json.dumps(exported.golden).encode())
+    try:
+        write_file(target, exported.model)
+    except CartpoleError:
+        golden.unlink() if before is None else write_file(golden, before)
+        raise
     return {
         "output": str(target),
         "bytes": len(exported.model),

@@ -154,7 +154,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     if more:
         whole = tmp_path / "runs" / "whole"
         lengths = {path.parent.name: len(path.read_text().splitlines()) for path in whole.glob("s*/metrics.jsonl")}
-        assert len(set(lengths.values())) == 4, f"choose another target: no seed left before the others: {lengths}"
+        assert len(set(lengths.values())) > 1, f"choose another target: no seed left before the others: {lengths}"
 
 
 def test_resume_says_where_it_goes_on_and_extends_a_run(tmp_path: Path) -> None:
