@@ -11,6 +11,7 @@ import typer
 from cartpole_cli.cli.best import best
 from cartpole_cli.cli.evaluate import evaluate
 from cartpole_cli.cli.export import export
+from cartpole_cli.cli.plot import plot
 from cartpole_cli.cli.recipes import recipes_app
 from cartpole_cli.cli.train import train
 from cartpole_cli.errors import CartpoleError
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(best)
 app.command(name="eval")(evaluate)
+app.command()(plot)
 app.command()(export)
 app.add_typer(recipes_app, name="recipes")
 

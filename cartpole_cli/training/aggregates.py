@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 RESAMPLES = 2000
 
@@ -35,3 +36,22 @@ def interquartile_mean(values: Sequence[float]) -> Aggregate:
         rng=0,
     ).confidence_interval
     return Aggregate(iqm, (float(interval.low), float(interval.high)))
+
+
+def interquartile_means(
+    values: Float[np.ndarray, "S P"],
+) -> tuple[Float[np.ndarray, "P"], Float[np.ndarray, "P"], Float[np.ndarray, "P"]]:
+    """For each column the interquartile mean over seeds, and the two ends of its 95 % percentile bootstrap interval.
+
+    All columns are of the same resampled seeds, as a curve's points have to be.
+    """
+    num_seeds = len(values)
+    picks = np.random.default_rng(0).integers(num_seeds, size=(RESAMPLES, num_seeds))
+    resampled = np.stack([_middle_half(column[picks]) for column in values.T], axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    return _middle_half(values.T), low, high
+
+
+def _middle_half(values: Float[np.ndarray, "P S"]) -> Float[np.ndarray, "P"]:
+    cut = values.shape[1] // 4
+    return np.asarray(np.sort(values, axis=1)[:, cut : values.shape[1] - cut].mean(axis=1))

@@ -16,15 +16,13 @@ from uuid import uuid4
 
 import onnx
 import pytest
-
-from cartpole_cli.recipe_files import shipped_recipes
+from exports import CUT_SHORT, RECIPES
 
 HERE = Path(__file__).parent
 RUNTIMES = {
     folder: package.rpartition("@")[2]
     for folder, package in json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"].items()
 }
-RECIPES = [name for name in shipped_recipes() if not name.startswith("ladder/")]
 
 # Calls a function of page/harness.js.
 Page = Callable[..., Any]
@@ -124,9 +122,9 @@ def publish(site: tuple[Path, str]) -> Callable[..., str]:
 def exported(request: pytest.FixtureRequest, site: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shipped recipe's ONNX file, trained and exported by the commands, where the page sees it as /models."""
     path = site[0] / "models" / f"{request.param}.onnx"
-    runs = str(tmp_path_factory.mktemp("runs"))
+    runs, changes = str(tmp_path_factory.mktemp("runs")), CUT_SHORT.get(request.param, ())
     for arguments in (
-        ["train", "--recipe", request.param, "--runs-dir", runs, "--name", "run", "--quiet"],
+        ["train", "--recipe", request.param, "--runs-dir", runs, "--name", "run", "--quiet", *changes],
         ["export", "run", "--runs-dir", runs, "--output", str(path), "--quiet"],
     ):
         subprocess.run([sys.executable, "-m", "cartpole_cli", *arguments], check=True)

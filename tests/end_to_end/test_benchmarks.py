@@ -1,5 +1,6 @@
 """The benchmarks run; what they measure is nobody's test."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,21 @@ def test_simulator_prints_a_row_per_size() -> None:
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
     assert rows == ["environments", "1", "8", "64", "1024", "16384"]
     assert done.stderr == ""
+
+
+def test_algorithms_writes_its_figures_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    folders = ["--work", str(tmp_path / "work"), "--docs", str(tmp_path / "docs")]
+    command = [sys.executable, ROOT / "benchmarks" / "algorithms.py", "--tiny", *folders, "--cells"]
+    first = subprocess.run([*command, "ppo", "dpo"], capture_output=True, text=True, check=True)
+    assert [line.split(":")[0] for line in first.stdout.splitlines()] == ["ppo", "dpo"]
+    (tmp_path / "work/dpo/study.json").unlink()
+    again = subprocess.run([*command, "ppo", "dpo", "dpo ipo full"], capture_output=True, text=True, check=True)
+    assert [line.split(":")[0] for line in again.stdout.splitlines()] == ["dpo", "dpo_ipo_full"]
+    results = json.loads((tmp_path / "docs/results.json").read_text())
+    assert list(results["cells"]) == ["ppo", "dpo", "dpo ipo full"]
+    assert [(pair["first"], pair["second"]) for pair in results["pairs"]] == [("ppo", "dpo"), ("dpo", "dpo ipo full")]
+    assert {path.name for path in (tmp_path / "docs").iterdir()} == {
+        "results.json",
+        "tables.md",
+        *(f"{picture}.{ending}" for picture in ("algorithms", "dpo", "profiles") for ending in ("svg", "png")),
+    }

@@ -1,0 +1,182 @@
+"""How do the four algorithms, and the ingredients of GRPO and DPO, compare? Studies of 32 seeds, equal budgets.
+
+    python benchmarks/algorithms.py --tune           # learning rates: docs/benchmark/learning_rates.json
+    python benchmarks/algorithms.py                  # every cell, then the figures; goes on where it stopped
+    python benchmarks/algorithms.py --cells ppo grpo # some cells; figures of all that have finished
+    python benchmarks/algorithms.py --tiny           # all of it in a minute or two, for CI; means nothing
+
+A cell is a shipped recipe with the changes below. Equal for all: network (so a seed's initial hidden layers are the
+same in every cell), held-out episodes, env-step budget, and no early stop. Learning rates are chosen per algorithm, on
+the discrete task, from the same five values by the interquartile mean of `Scores.mean_held_out` over 8 seeds from 1000
+on, which no cell has. Studies are in the work folder, figures in docs/benchmark/.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from algorithms_figures import write_figures
+from algorithms_scores import read_scores
+from timing import CARTPOLE, circumstances, pin_to_one_core, run
+
+from cartpole_cli.recipe_files import find_recipe
+from cartpole_cli.training.aggregates import interquartile_mean
+
+DOCS = Path(__file__).parent.parent / "docs" / "benchmark"
+LEARNING_RATES = (1e-3, 2.5e-3, 5e-3, 1e-2, 2e-2)
+TUNING_SEEDS, FIRST_TUNING_SEED = 8, 1000
+EQUAL = {
+    "policy.hidden_sizes": [64, 64],
+    "policy.activation": "tanh",
+    "policy.features": "scaled",
+    "trainer.evaluation_episodes": 32,
+    "trainer.num_steps": 100_000,
+}
+TINY = {"trainer.num_steps": 2_000, "trainer.evaluation_episodes": 4, "policy.hidden_sizes": [16]}
+EVALUATE_EVERY = {"reinforce": 2, "ppo": 8, "grpo": 1, "dpo": 1}
+ALGORITHMS = tuple(EVALUATE_EVERY)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A study: a shipped recipe with changes, in a group of cells that are compared."""
+
+    group: str
+    recipe: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def algorithm(self) -> str:
+        return self.recipe.removesuffix("-continuous")
+
+
+CELLS = {
+    **{name: Cell("discrete", name) for name in ALGORITHMS},
+    **{f"{name}-continuous": Cell("continuous", f"{name}-continuous") for name in ALGORITHMS},
+    **{
+        f"grpo {aggregation} {credit}": Cell(
+            "GRPO", "grpo", {"algorithm.aggregation": aggregation, "algorithm.credit": credit}
+        )
+        for aggregation in ("grpo", "dapo", "dr_grpo")
+        for credit in ("outcome", "to_go")
+    },
+    **{
+        f"dpo {loss} {window}": Cell(
+            f"DPO {window}",
+            "dpo",
+            {"algorithm.loss": loss, "algorithm.window": window, "algorithm.label_smoothing": smoothing},
+        )
+        for window in ("same_length", "last_k", "full")
+        for loss, smoothing in (("sigmoid", 0.0), ("ipo", 0.0), ("hinge", 0.0), ("robust", 0.1))
+    },
+    **{
+        f"dpo rater {temperature:g}": Cell(
+            "noisy rater", "dpo", {"algorithm.rater": "bradley_terry", "algorithm.rater_temperature": temperature}
+        )
+        for temperature in (1.0, 10.0, 100.0)
+    },
+    **{
+        f"grpo scale {name}": Cell(
+            "advantage scale", "grpo", {"algorithm.advantage_scale": scale, "algorithm.scale_floor": floor}
+        )
+        for name, scale, floor in (("none", "none", 5.0), ("group, floor 0", "group", 0.0), ("group", "group", 5.0))
+    },
+    **{f"{name} one epoch": Cell("epochs", name, {"algorithm.num_epochs": 1}) for name in ("ppo", "grpo", "dpo")},
+    "reinforce value": Cell("baseline", "reinforce", {"algorithm.baseline": "value"}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--tune", action="store_true", help="choose the learning rates")
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS), metavar="CELL")
+    parser.add_argument("--seeds", type=int, default=32)
+    parser.add_argument("--tiny", action="store_true", help="tiny budgets and two seeds")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark"), help="where the studies are kept")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where figures go")
+    options = parser.parse_args()
+    pin_to_one_core()
+    tiny = TINY if options.tiny else {}
+    options.docs.mkdir(parents=True, exist_ok=True)
+    if options.tune:
+        tune(options.work, options.docs, tiny)
+        return
+    rates = json.loads((DOCS / "learning_rates.json").read_text())["chosen"]
+    for name in options.cells:
+        cell = CELLS[name]
+        changes = {**cell.changes, "trainer.learning_rate": rates[cell.algorithm], **tiny}
+        train(options.work / name.replace(" ", "_"), cell.recipe, changes, 2 if options.tiny else options.seeds, 0)
+    finished = {name: options.work / name.replace(" ", "_") for name in CELLS}
+    finished = {name: path for name, path in finished.items() if is_finished(path)}
+    write_figures(finished, {name: CELLS[name].group for name in finished}, made_by(), options.docs)
+
+
+def tune(work: Path, docs: Path, tiny: dict[str, Any]) -> None:
+    """The same search for each algorithm."""
+    found: dict[str, dict[float, float]] = {}
+    for algorithm in ALGORITHMS:
+        found[algorithm] = {}
+        for rate in LEARNING_RATES:
+            study = work / f"tune_{algorithm}_{rate:g}"
+            changes = {"trainer.learning_rate": rate, **tiny}
+            train(study, algorithm, changes, 2 if tiny else TUNING_SEEDS, FIRST_TUNING_SEED)
+            found[algorithm][rate] = interquartile_mean(read_scores(study).mean_held_out).iqm
+    chosen = {algorithm: max(scores, key=scores.__getitem__) for algorithm, scores in found.items()}
+    content = {
+        **made_by(),
+        "chosen": chosen,
+        "mean_held_out_iqm": found,
+        "first_seed": FIRST_TUNING_SEED,
+        "seeds": TUNING_SEEDS,
+    }
+    (docs / "learning_rates.json").write_text(json.dumps(content, indent=2) + "\n")
+    print(json.dumps(chosen))
+
+
+def made_by() -> dict[str, str]:
+    """Command, commit, machine and versions."""
+    root = Path(__file__).parent.parent
+    commit = run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]).output.strip()
+    words = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    return {"command": shlex.join(["python", *words]), "commit": commit, "circumstances": circumstances()}
+
+
+def train(study: Path, recipe: str, changes: dict[str, Any], num_seeds: int, first_seed: int) -> None:
+    """Train a study, or go on with it, unless it has finished."""
+    text = recipe_of_cell(recipe, {**changes, "trainer.num_seeds": num_seeds, "trainer.seed": first_seed})
+    path = study.with_name(f"{study.name}.toml")
+    if study.exists() and path.read_text() != text:
+        raise SystemExit(f"{study}: was made by another recipe; remove it, or give another --work")
+    if is_finished(study):
+        return
+    study.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    start = ("--resume", str(study)) if study.exists() else ("--recipe", str(path), "--name", study.name)
+    done = run([*CARTPOLE, "train", *start, "--runs-dir", str(study.parent), "--device", "cpu", "--quiet"])
+    print(f"{study.name}: {done.seconds:.0f} s", flush=True)
+
+
+def recipe_of_cell(name: str, changes: dict[str, Any]) -> str:
+    """The shipped recipe with what is equal for all and what is changed, and without its early stop."""
+    recipe = tomllib.loads(find_recipe(name).read_text())
+    every = EVALUATE_EVERY[recipe["algorithm"]["name"]]
+    for key, value in {**EQUAL, "trainer.evaluate_every": every, **changes}.items():
+        section, entry = key.split(".")
+        recipe[section][entry] = value
+    del recipe["trainer"]["stop_at_return"]
+    return tomli_w.dumps(recipe)
+
+
+def is_finished(study: Path) -> bool:
+    summary = study / "study.json"
+    return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
+
+
+if __name__ == "__main__":
+    main()

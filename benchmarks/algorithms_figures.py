@@ -1,0 +1,183 @@
+"""The figures of benchmarks/algorithms.py: results.json, tables.md and the pictures."""
+
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from algorithms_scores import PERFECT, SOLVED, Scores, probability_of_improvement, read_scores
+
+from cartpole_cli.runs.curve_pictures import draw
+from cartpole_cli.runs.curves import X_LABELS, Y_LABELS, Curve, read_curve
+from cartpole_cli.training.aggregates import interquartile_mean
+
+THRESHOLDS = np.linspace(0, PERFECT, 101)
+PAIRED = ("discrete", "continuous")
+PICTURES = {
+    "algorithms": {"CartPole-v1": "discrete", "ContinuousCartPole-v1": "continuous"},
+    "grpo": {"GRPO: aggregation and credit": "GRPO", "GRPO: advantage scale": "advantage scale"},
+    "dpo": {
+        "DPO, window same_length": "DPO same_length",
+        "DPO, window last_k": "DPO last_k",
+        "DPO, window full": "DPO full",
+        "DPO, Bradley-Terry rater": "noisy rater",
+    },
+    "ingredients": {"epochs": "epochs", "baseline": "baseline"},
+}
+Row = dict[str, Any]
+
+
+def write_figures(studies: dict[str, Path], groups: dict[str, str], circumstances: Row, docs: Path) -> None:
+    """All figures of finished studies, by cell; `groups` has the group of each."""
+    scores = {name: read_scores(path) for name, path in studies.items()}
+    cells = {name: {"group": groups[name], **describe(each)} for name, each in scores.items()}
+    pairs = [
+        compare(first, second, scores)
+        for first, second in combinations(scores, 2)
+        if (groups[first] == groups[second] and groups[first] in PAIRED) or first == base_of(second, groups)
+    ]
+    content = {**circumstances, "cells": cells, "pairs": pairs}
+    (docs / "results.json").write_text(json.dumps(content, indent=1) + "\n")
+    (docs / "tables.md").write_text("\n".join(tables(cells, pairs)))
+    draw_pictures(studies, groups, docs)
+    profile(scores, groups, docs)
+
+
+def base_of(name: str, groups: dict[str, str]) -> str | None:
+    """The main cell that a variant is compared with."""
+    return name.split(maxsplit=1)[0] if groups[name] not in PAIRED else None
+
+
+def describe(scores: Scores) -> Row:
+    """A cell's figures."""
+    worst = int(np.argmin(scores.final))
+    targets = {f"{target:g}": target for target in (SOLVED, PERFECT)}
+    return {
+        "seeds": len(scores.final),
+        "budget": scores.budget,
+        "mean_held_out": aggregate(scores.mean_held_out),
+        "last_held_out": aggregate(scores.last),
+        "final": aggregate(scores.final),
+        "worst_seed": {"seed": worst, "final": round(scores.final[worst], 2)},
+        "steps_to": {name: reached(scores.steps_to[target], scores.budget) for name, target in targets.items()},
+        "seconds_to": {
+            f"{target:g}": reached(scores.seconds_to[target], scores.seconds) for target in (SOLVED, PERFECT)
+        },
+        "seconds": scores.seconds,
+        "evaluation_seconds": scores.evaluation_seconds,
+        "last_iteration": scores.diagnostics,
+    }
+
+
+def aggregate(values: Sequence[float]) -> Row:
+    found = interquartile_mean(values)
+    return {"iqm": round(found.iqm, 3), "ci95": [round(end, 3) for end in found.ci95]}
+
+
+def reached(values: Sequence[float | None], limit: float) -> Row:
+    """How many seeds got there, and the IQM over all, those that did not counting `limit`."""
+    return {
+        "seeds": sum(value is not None for value in values),
+        **aggregate([limit if value is None else value for value in values]),
+    }
+
+
+def compare(first: str, second: str, scores: dict[str, Scores]) -> Row:
+    """How probably the first of two cells is better, by each score."""
+    row: Row = {"first": first, "second": second}
+    for key in ("mean_held_out", "last", "final"):
+        probability, interval = probability_of_improvement(getattr(scores[first], key), getattr(scores[second], key))
+        row[key] = {
+            "probability": round(probability, 3),
+            "ci95": [round(end, 3) for end in interval],
+            "distinguishable": not interval[0] <= 0.5 <= interval[1],
+        }
+    return row
+
+
+def tables(cells: dict[str, Row], pairs: list[Row]) -> list[str]:
+    """Markdown."""
+    lines = [
+        "| cell | env steps to 475 | to 500.0 | seconds to 475 | to 500.0 | seconds in all | mean held-out return "
+        "| last | final return | worst seed |",
+        f"|{'---|' * 10}",
+    ]
+    for name, cell in cells.items():
+        steps, clock = cell["steps_to"], cell["seconds_to"]
+        figures = [
+            *(how_many(steps[target], cell["seeds"], ",.0f") for target in ("475", "500")),
+            *(bounded(clock[target], cell["seeds"], ".0f") for target in ("475", "500")),
+            f"{cell['seconds'] - cell['evaluation_seconds']:.0f}",
+            *(interval(cell[key]) for key in ("mean_held_out", "last_held_out", "final")),
+            f"s{cell['worst_seed']['seed']}: {cell['worst_seed']['final']:.1f}",
+        ]
+        lines.append(f"| {name} | {' | '.join(figures)} |")
+    lines += ["", "| probability that | is better than | by mean held-out return | by last | by final return |"]
+    lines += [f"|{'---|' * 5}"]
+    for pair in pairs:
+        figures = [judged(pair[key]) for key in ("mean_held_out", "last", "final")]
+        lines.append(f"| {pair['first']} | {pair['second']} | {' | '.join(figures)} |")
+    return [*lines, ""]
+
+
+def interval(figure: Row) -> str:
+    low, high = figure["ci95"]
+    return f"{figure['iqm']:.1f} ({low:.1f} - {high:.1f})"
+
+
+def how_many(figure: Row, num_seeds: int, form: str) -> str:
+    return f"{bounded(figure, num_seeds, form)}; {figure['seeds']} of {num_seeds}"
+
+
+def bounded(figure: Row, num_seeds: int, form: str) -> str:
+    """The IQM; a lower bound where more than a quarter of the seeds did not get there."""
+    if not figure["seeds"]:
+        return "never"
+    return f"{'> ' if 4 * (num_seeds - figure['seeds']) > num_seeds else ''}{figure['iqm']:{form}}"
+
+
+def judged(figure: Row) -> str:
+    low, high = figure["ci95"]
+    text = f"{figure['probability']:.2f} ({low:.2f} - {high:.2f})"
+    return text if figure["distinguishable"] else f"{text}, not distinguishable"
+
+
+def draw_pictures(studies: dict[str, Path], groups: dict[str, str], docs: Path) -> None:
+    """Learning curves, each panel's cells with the main cells that they vary."""
+    for picture, panels in PICTURES.items():
+        drawn: dict[str, Sequence[Curve]] = {}
+        for title, group in panels.items():
+            names = [name for name in studies if groups[name] == group]
+            bases = {base_of(name, groups) for name in names}
+            names = [name for name in studies if name in bases or name in names]
+            if names:
+                drawn[title] = [read(name, studies[name]) for name in names]
+        if drawn:
+            paths = [docs / f"{picture}.svg", docs / f"{picture}.png"]
+            draw(drawn, paths, x_label=X_LABELS["steps"], y_label=Y_LABELS["held-out"])
+
+
+def read(name: str, study: Path) -> Curve:
+    found = read_curve(str(study), study.parent, x="steps", y="held-out")
+    return Curve(name, found.x, found.y, found.low, found.high, found.num_seeds, found.num_left_out)
+
+
+def profile(scores: dict[str, Scores], groups: dict[str, str], docs: Path) -> None:
+    """Performance profiles (Agarwal et al. 2021): which share of the seeds scores more than tau."""
+    panels = {}
+    for title, group in PICTURES["algorithms"].items():
+        panels[title] = [
+            Curve(name, THRESHOLDS, np.array([np.mean(np.array(each.mean_held_out) > tau) for tau in THRESHOLDS]))
+            for name, each in scores.items()
+            if groups[name] == group
+        ]
+    panels = {title: curves for title, curves in panels.items() if curves}
+    if panels:
+        draw(
+            panels,
+            [docs / "profiles.svg", docs / "profiles.png"],
+            x_label="tau: mean held-out return over the budget",
+            y_label="share of seeds above tau",
+        )

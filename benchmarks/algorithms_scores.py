@@ -1,0 +1,96 @@
+"""What each seed of a finished study scored."""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cartpole_cli.runs.directory import RunDirectory
+from cartpole_cli.runs.reading import seed_folders
+
+PERFECT, SOLVED = 500.0, 475.0
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One number per seed, by seed; None where the seed never got there.
+
+    `mean_held_out` is the area under the curve of held-out returns over the budget, divided by it, the value before the
+    first evaluation counting 0: what sample efficiency and stability are together. `last` is the held-out return of
+    the last evaluation, `final` best.pth's on the final set. `steps_to` and `seconds_to` are those at the first
+    held-out evaluation that reached the return; seconds are the study's, of all seeds together.
+    """
+
+    mean_held_out: list[float]
+    last: list[float]
+    final: list[float]
+    steps_to: dict[float, list[float | None]]
+    seconds_to: dict[float, list[float | None]]
+    diagnostics: dict[str, float]
+    seconds: float
+    evaluation_seconds: float
+    budget: int
+
+
+def read_scores(study: Path) -> Scores:
+    """All seeds of a study that has finished; one that failed has the scores it had until then."""
+    summary = json.loads(RunDirectory(study).study.read_text())
+    metrics = [_metrics(RunDirectory(folder)) for folder in seed_folders(study)]
+    evaluated = [[record for record in records if "selection_return" in record] for records in metrics]
+    budget = _budget(study)
+    return Scores(
+        mean_held_out=[_area(records, budget) for records in evaluated],
+        last=[records[-1]["selection_return"] if records else 0.0 for records in evaluated],
+        final=[seed["mean_return"] or 0.0 for seed in summary["seeds"]],
+        steps_to={target: _first(evaluated, target, "env_steps") for target in (SOLVED, PERFECT)},
+        seconds_to={target: _first(evaluated, target, "seconds") for target in (SOLVED, PERFECT)},
+        diagnostics=_last_diagnostics(metrics),
+        seconds=summary["seconds"],
+        evaluation_seconds=summary["evaluation_seconds"],
+        budget=budget,
+    )
+
+
+def probability_of_improvement(first: list[float], second: list[float]) -> tuple[float, list[float]]:
+    """That a seed of the first scores more than one of the second, ties counting half, and its 95 % interval.
+
+    Agarwal et al. 2021, eq. 2, over all pairs of seeds; the percentile bootstrap resamples the seeds of each.
+    """
+    better = np.sign(np.subtract.outer(np.array(first), np.array(second))) / 2 + 0.5
+    generator = np.random.default_rng(0)
+    rows, columns = (generator.integers(len(each), size=(RESAMPLES, len(each))) for each in (first, second))
+    resampled = [better[np.ix_(down, across)].mean() for down, across in zip(rows, columns, strict=True)]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return float(better.mean()), [float(low), float(high)]
+
+
+def _metrics(directory: RunDirectory) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in directory.metrics.read_text().splitlines()]
+
+
+def _budget(study: Path) -> int:
+    return int(tomllib.loads(RunDirectory(study).recipe.read_text())["trainer"]["num_steps"])
+
+
+def _area(records: list[dict[str, Any]], budget: int) -> float:
+    steps = np.array([0, *(record["env_steps"] for record in records)], dtype=float)
+    returns = np.array([0, *(record["selection_return"] for record in records)], dtype=float)
+    grid = np.linspace(0, budget, 1001)
+    return float(np.interp(grid, steps, returns).mean())
+
+
+def _first(seeds: list[list[dict[str, Any]]], target: float, key: str) -> list[float | None]:
+    return [next((each[key] for each in records if each["selection_return"] >= target), None) for records in seeds]
+
+
+def _last_diagnostics(seeds: list[list[dict[str, Any]]]) -> dict[str, float]:
+    """Medians over seeds of the last iteration's diagnostics."""
+    last = [records[-1] for records in seeds]
+    skip = {"iteration", "env_steps", "seconds", "episodes", "selection_return"}
+    keys = [key for key in last[0] if key not in skip]
+    found = {key: [record[key] for record in last if isinstance(record.get(key), int | float)] for key in keys}
+    return {key: round(float(np.median(values)), 5) for key, values in found.items() if values}
