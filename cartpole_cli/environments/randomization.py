@@ -146,7 +146,8 @@ class Conditions:
     def draw(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
         """An episode's values, in the order of `STANDARD`."""
         rows = [self._range(name).at(row) for name, row in zip(STANDARD, share, strict=True)]
-        rows[DELAY] = (share[DELAY] * (self.max_delay + 1)).floor()
+        delay = self._range("delay")
+        rows[DELAY] = delay.low + (share[DELAY] * (delay.high - delay.low + 1)).floor()
         return torch.stack(rows)
 
     def pushes(

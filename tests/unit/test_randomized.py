@@ -158,11 +158,11 @@ def test_a_decision_is_held_for_so_many_steps(hold: float, steps: list[int]) -> 
     assert np.diff(x) == pytest.approx([DT * count for count in steps], abs=1e-6)
 
 
-@pytest.mark.parametrize("delay", [0, 1, 3])
-def test_a_force_comes_so_many_decisions_late(delay: int) -> None:
-    simulator = _simulator(200, Conditions(values={"delay": Range(0.0, float(delay))}))
+@pytest.mark.parametrize(("fewest", "most"), [(0, 0), (0, 1), (0, 3), (1, 1), (2, 3)])
+def test_a_force_comes_so_many_decisions_late(fewest: int, most: int) -> None:
+    simulator = _simulator(200, Conditions(values={"delay": Range(float(fewest), float(most))}))
     delays = simulator._values[PLACE["delay"]].long()
-    assert set(delays.flatten().tolist()) == set(range(delay + 1))
+    assert set(delays.flatten().tolist()) == set(range(fewest, most + 1))
     simulator.reset_to(torch.zeros(1, 200, 4))
     impulse = torch.zeros(5, 1, 200, 1)
     impulse[0] = 10.0
