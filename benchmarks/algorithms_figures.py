@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from algorithms_scores import PERFECT, SOLVED, Scores, probability_of_improvement, read_scores
+from algorithms_scores import PERFECT, SOLVED, Scores, read_scores
 
 from cartpole_cli.runs.curve_pictures import draw
 from cartpole_cli.runs.curves import X_LABELS, Y_LABELS, Curve, read_curve
-from cartpole_cli.training.aggregates import interquartile_mean
+from cartpole_cli.training.aggregates import interquartile_mean, probability_of_improvement
 
 THRESHOLDS = np.linspace(0, PERFECT, 101)
 PAIRED = ("discrete", "continuous")
@@ -57,6 +57,7 @@ def describe(scores: Scores) -> Row:
     return {
         "seeds": len(scores.final),
         "budget": scores.budget,
+        "commit": scores.commit,
         "mean_held_out": aggregate(scores.mean_held_out),
         "last_held_out": aggregate(scores.last),
         "final": aggregate(scores.final),
