@@ -14,7 +14,8 @@ from cartpole_cli.runs.curves import X_LABELS, Y_LABELS, Curve, read_curve
 from cartpole_cli.training.aggregates import interquartile_mean, probability_of_improvement
 
 THRESHOLDS = np.linspace(0, PERFECT, 101)
-PAIRED = ("discrete", "continuous")
+MAIN = ("discrete", "continuous")
+PAIRED = (*MAIN, "GRPO")
 PICTURES = {
     "algorithms": {"CartPole-v1": "discrete", "ContinuousCartPole-v1": "continuous"},
     "grpo": {"GRPO: aggregation and credit": "GRPO", "GRPO: advantage scale": "advantage scale"},
@@ -47,7 +48,7 @@ def write_figures(studies: dict[str, Path], groups: dict[str, str], circumstance
 
 def base_of(name: str, groups: dict[str, str]) -> str | None:
     """The main cell that a variant is compared with."""
-    return name.split(maxsplit=1)[0] if groups[name] not in PAIRED else None
+    return name.split(maxsplit=1)[0] if groups[name] not in MAIN else None
 
 
 def describe(scores: Scores) -> Row:
