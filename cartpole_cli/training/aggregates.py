@@ -57,7 +57,7 @@ def probability_of_improvement(first: Sequence[float], second: Sequence[float]) 
 
     Agarwal et al. 2021, eq. 2, over all pairs of seeds; the percentile bootstrap resamples the seeds of each.
     """
-    better = np.sign(np.subtract.outer(np.array(first), np.array(second))) / 2 + 0.5
+    better = np.array([[(mine > other) + (mine == other) / 2 for other in second] for mine in first])
     generator = np.random.default_rng(0)
     rows, columns = (generator.integers(len(each), size=(RESAMPLES, len(each))) for each in (first, second))
     resampled = [better[np.ix_(down, across)].mean() for down, across in zip(rows, columns, strict=True)]
