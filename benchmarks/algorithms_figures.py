@@ -1,20 +1,27 @@
 """The figures of benchmarks/algorithms.py: results.json, tables.md and the pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from algorithms_scores import PERFECT, SOLVED, Scores, probability_of_improvement, read_scores
+from algorithms_scores import PERFECT, SOLVED, Scores, read_scores
 
 from cartpole_cli.runs.curve_pictures import draw
 from cartpole_cli.runs.curves import X_LABELS, Y_LABELS, Curve, read_curve
-from cartpole_cli.training.aggregates import interquartile_mean
+from cartpole_cli.training.aggregates import interquartile_mean, probability_of_improvement
 
 THRESHOLDS = np.linspace(0, PERFECT, 101)
-PAIRED = ("discrete", "continuous")
+MAIN = ("discrete", "continuous")
+COMPARED: dict[str, Callable[[Scores], list[float]]] = {
+    "mean_held_out": lambda scores: scores.mean_held_out,
+    "steps_to_500": lambda scores: [-inf if steps is None else -steps for steps in scores.steps_to[PERFECT]],
+    "final": lambda scores: scores.final,
+}
+PAIRED = (*MAIN, "GRPO")
 PICTURES = {
     "algorithms": {"CartPole-v1": "discrete", "ContinuousCartPole-v1": "continuous"},
     "grpo": {"GRPO: aggregation and credit": "GRPO", "GRPO: advantage scale": "advantage scale"},
@@ -47,7 +54,7 @@ def write_figures(studies: dict[str, Path], groups: dict[str, str], circumstance
 
 def base_of(name: str, groups: dict[str, str]) -> str | None:
     """The main cell that a variant is compared with."""
-    return name.split(maxsplit=1)[0] if groups[name] not in PAIRED else None
+    return name.split(maxsplit=1)[0] if groups[name] not in MAIN else None
 
 
 def describe(scores: Scores) -> Row:
@@ -57,6 +64,7 @@ def describe(scores: Scores) -> Row:
     return {
         "seeds": len(scores.final),
         "budget": scores.budget,
+        "commit": scores.commit,
         "mean_held_out": aggregate(scores.mean_held_out),
         "last_held_out": aggregate(scores.last),
         "final": aggregate(scores.final),
@@ -87,8 +95,8 @@ def reached(values: Sequence[float | None], limit: float) -> Row:
 def compare(first: str, second: str, scores: dict[str, Scores]) -> Row:
     """How probably the first of two cells is better, by each score."""
     row: Row = {"first": first, "second": second}
-    for key in ("mean_held_out", "last", "final"):
-        probability, interval = probability_of_improvement(getattr(scores[first], key), getattr(scores[second], key))
+    for key, score in COMPARED.items():
+        probability, interval = probability_of_improvement(score(scores[first]), score(scores[second]))
         row[key] = {
             "probability": round(probability, 3),
             "ci95": [round(end, 3) for end in interval],
@@ -114,10 +122,13 @@ def tables(cells: dict[str, Row], pairs: list[Row]) -> list[str]:
             f"s{cell['worst_seed']['seed']}: {cell['worst_seed']['final']:.1f}",
         ]
         lines.append(f"| {name} | {' | '.join(figures)} |")
-    lines += ["", "| probability that | is better than | by mean held-out return | by last | by final return |"]
+    lines += [
+        "",
+        "| probability that | is better than | by mean held-out return | by env steps to 500.0 | by final return |",
+    ]
     lines += [f"|{'---|' * 5}"]
     for pair in pairs:
-        figures = [judged(pair[key]) for key in ("mean_held_out", "last", "final")]
+        figures = [judged(pair[key]) for key in COMPARED]
         lines.append(f"| {pair['first']} | {pair['second']} | {' | '.join(figures)} |")
     return [*lines, ""]
 

@@ -12,7 +12,6 @@ from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.reading import seed_folders
 
 PERFECT, SOLVED = 500.0, 475.0
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ class Scores:
     seconds: float
     evaluation_seconds: float
     budget: int
+    commit: str | None
 
 
 def read_scores(study: Path) -> Scores:
@@ -52,20 +52,8 @@ def read_scores(study: Path) -> Scores:
         seconds=summary["seconds"],
         evaluation_seconds=summary["evaluation_seconds"],
         budget=budget,
+        commit=_commit(study),
     )
-
-
-def probability_of_improvement(first: list[float], second: list[float]) -> tuple[float, list[float]]:
-    """That a seed of the first scores more than one of the second, ties counting half, and its 95 % interval.
-
-    Agarwal et al. 2021, eq. 2, over all pairs of seeds; the percentile bootstrap resamples the seeds of each.
-    """
-    better = np.sign(np.subtract.outer(np.array(first), np.array(second))) / 2 + 0.5
-    generator = np.random.default_rng(0)
-    rows, columns = (generator.integers(len(each), size=(RESAMPLES, len(each))) for each in (first, second))
-    resampled = [better[np.ix_(down, across)].mean() for down, across in zip(rows, columns, strict=True)]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return float(better.mean()), [float(low), float(high)]
 
 
 def _metrics(directory: RunDirectory) -> list[dict[str, Any]]:
@@ -74,6 +62,11 @@ def _metrics(directory: RunDirectory) -> list[dict[str, Any]]:
 
 def _budget(study: Path) -> int:
     return int(tomllib.loads(RunDirectory(study).recipe.read_text())["trainer"]["num_steps"])
+
+
+def _commit(study: Path) -> str | None:
+    state = json.loads(RunDirectory(study).manifest.read_text())["git"]
+    return state and state["commit"] + ("-dirty" if state["dirty"] else "")
 
 
 def _area(records: list[dict[str, Any]], budget: int) -> float:
