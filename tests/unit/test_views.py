@@ -105,8 +105,11 @@ def test_a_studys_table_has_the_same_figures() -> None:
     }
 
 
-def test_seeds_that_left_before_a_study_was_resumed_count_as_budget_used() -> None:
-    assert study(THIRD).budget_used == 2 * 1000 + 600
+def test_seeds_that_left_before_a_study_was_resumed_count_with_their_steps_and_their_whole_budget() -> None:
+    view = StudyView(1000, 4, left=(seed(6, 210, **SOLVED), seed(7, 220, **FAILED)))
+    view.see(THIRD)
+    assert (view.env_steps, view.budget_used) == (300 + 300 + 210 + 220, 300 + 300 + 2 * 1000)
+    assert "2 of 4 seeds training, 1 solved, 1 failed" in view.line("fast")
 
 
 # A run
