@@ -61,3 +61,44 @@ def test_algorithms_writes_its_figures_and_goes_on_where_it_stopped(tmp_path: Pa
         "tables.md",
         *(f"{picture}.{ending}" for picture in ("algorithms", "dpo", "profiles") for ending in ("svg", "png")),
     }
+
+
+def rows_of(script: str, *arguments: str) -> list[str]:
+    """The first cells of the tables that a benchmark prints."""
+    command = [sys.executable, ROOT / "benchmarks" / script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ") and line.count("|") > 2]
+    return [line.split("|")[1].strip() for line in lines]
+
+
+SHORT = ("--set", "trainer.num_steps=1000", "--set", "trainer.evaluation_episodes=2")
+
+
+def test_time_to_solve_prints_ours_and_the_floor() -> None:
+    rows = rows_of("time_to_solve.py", "--seeds", "1", *SHORT)
+    assert rows[1:] == ["cartpole train --recipe ppo", "import torch"]
+
+
+def test_many_seeds_prints_a_row_per_size() -> None:
+    assert rows_of("many_seeds.py", "--sizes", "1", "3", *SHORT) == ["seeds", "1", "3"]
+
+
+def test_startup_prints_a_row_per_command() -> None:
+    rows = rows_of("startup.py", "--repeats", "1")
+    assert rows[0] == "command"
+    assert {"cartpole --help", "cartpole best, 10 runs", "cartpole train, one iteration"} <= set(rows)
+
+
+def test_limits_prints_a_row_per_setting_of_the_sliders() -> None:
+    assert len(rows_of("limits.py")) == 1 + 100
+
+
+def test_ablations_prints_a_row_per_variant(tmp_path: Path) -> None:
+    suite = tmp_path / "tiny.toml"
+    suite.write_text('seconds = 6\n[[condition]]\nname = "hanging start"\nepisodes = 2\nstart = "hanging"\n')
+    variants = ("--only", "no delay", "--only", "raw features", "--suite", str(suite))
+    assert rows_of("ablations.py", *variants, *SHORT, "--set", "environment.num_envs=64")[-2:] == [
+        "no delay",
+        "raw features",
+    ]
