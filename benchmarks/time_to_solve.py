@@ -5,7 +5,7 @@
 
 PYTHON is that of an environment with stable-baselines3 in it:
 
-    python -m venv /tmp/sb3 && /tmp/sb3/bin/pip install stable-baselines3 "torch>=2.8,<2.14"
+    python -m venv sb3 && sb3/bin/pip install stable-baselines3 "torch>=2.8,<2.14"
 
 Ours is `cartpole train --recipe ppo`: run folder, held-out evaluations, the 100 confirming episodes that last twice as
 long and the 100 final ones are all in its time. SB3 runs with rl-zoo's numbers for CartPole-v1 and stops at its first
