@@ -58,6 +58,11 @@ class Physics:
         return Physics(**{field.name: getattr(self, field.name)[seeds] for field in fields(self)})
 
     @cached_property
+    def force_range(self) -> Float[Tensor, "*environments"]:
+        """From the largest force to the left to the largest to the right, N."""
+        return 2 * self.force_magnitude
+
+    @cached_property
     def inverse_mass(self) -> Float[Tensor, "*environments"]:
         """Of cart and pole together, 1/kg."""
         return 1 / (self.cart_mass + self.pole_mass)

@@ -124,7 +124,7 @@ class CartPoleSimulator:
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude
         if isinstance(self.actions, DiscreteActions):
-            return (action.to(self.dtype) - 0.5) * (2 * magnitude)
+            return (action.to(self.dtype) - 0.5) * self.physics.force_range
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
