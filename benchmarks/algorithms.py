@@ -6,9 +6,9 @@
     python benchmarks/algorithms.py --tiny           # all of it in a minute or two, for CI; means nothing
 
 A cell is a shipped recipe with the changes below. Equal for all: network (so a seed's initial hidden layers are the
-same in every cell), held-out episodes, env-step budget, and no early stop. Learning rates are chosen per algorithm, on
-the discrete task, from the same five values by the interquartile mean of `Scores.mean_held_out` over 8 seeds from 1000
-on, which no cell has. Studies are in the work folder, figures in docs/benchmark/.
+same in every cell), start states' generator, held-out episodes, env-step budget, and no early stop. Learning rates are
+chosen for each algorithm and task from the same six values by the interquartile mean of `Scores.mean_held_out` over 8
+seeds from 1000 on, which no cell has. Studies are in the work folder, figures in docs/benchmark/.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from cartpole_cli.recipe_files import find_recipe
 from cartpole_cli.training.aggregates import interquartile_mean
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmark"
-LEARNING_RATES = (1e-3, 2.5e-3, 5e-3, 1e-2, 2e-2)
+LEARNING_RATES = (1e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
 TUNING_SEEDS, FIRST_TUNING_SEED = 8, 1000
 EQUAL = {
     "policy.hidden_sizes": [64, 64],
@@ -39,21 +39,21 @@ EQUAL = {
     "trainer.num_steps": 100_000,
 }
 TINY = {"trainer.num_steps": 2_000, "trainer.evaluation_episodes": 4, "policy.hidden_sizes": [16]}
-EVALUATE_EVERY = {"reinforce": 2, "ppo": 8, "grpo": 1, "dpo": 1}
+EVALUATE_EVERY = {"reinforce": 2, "ppo": 2, "grpo": 1, "dpo": 1}
 ALGORITHMS = tuple(EVALUATE_EVERY)
+TUNED = (*ALGORITHMS, *(f"{name}-continuous" for name in ALGORITHMS))
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A study: a shipped recipe with changes, in a group of cells that are compared."""
+    """A study: a shipped recipe with changes, in a group of cells that are drawn together.
+
+    A group is "family" or "family, panel"; cells of one family are compared with each other.
+    """
 
     group: str
     recipe: str
     changes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def algorithm(self) -> str:
-        return self.recipe.removesuffix("-continuous")
 
 
 CELLS = {
@@ -65,15 +65,17 @@ CELLS = {
         )
         for aggregation in ("grpo", "dapo", "dr_grpo")
         for credit in ("outcome", "to_go")
+        if (aggregation, credit) != ("dapo", "to_go")
     },
     **{
         f"dpo {loss} {window}": Cell(
-            f"DPO {window}",
+            f"DPO, {window}",
             "dpo",
             {"algorithm.loss": loss, "algorithm.window": window, "algorithm.label_smoothing": smoothing},
         )
         for window in ("same_length", "last_k", "full")
         for loss, smoothing in (("sigmoid", 0.0), ("ipo", 0.0), ("hinge", 0.0), ("robust", 0.1))
+        if (loss, window) != ("sigmoid", "same_length")
     },
     **{
         f"dpo rater {temperature:g}": Cell(
@@ -85,7 +87,7 @@ CELLS = {
         f"grpo scale {name}": Cell(
             "advantage scale", "grpo", {"algorithm.advantage_scale": scale, "algorithm.scale_floor": floor}
         )
-        for name, scale, floor in (("none", "none", 5.0), ("group, floor 0", "group", 0.0), ("group", "group", 5.0))
+        for name, scale, floor in (("none", "none", 5.0), ("group floor 0", "group", 0.0), ("group", "group", 5.0))
     },
     **{f"{name} one epoch": Cell("epochs", name, {"algorithm.num_epochs": 1}) for name in ("ppo", "grpo", "dpo")},
     "reinforce value": Cell("baseline", "reinforce", {"algorithm.baseline": "value"}),
@@ -110,7 +112,7 @@ def main() -> None:
     rates = json.loads((DOCS / "learning_rates.json").read_text())["chosen"]
     for name in options.cells:
         cell = CELLS[name]
-        changes = {**cell.changes, "trainer.learning_rate": rates[cell.algorithm], **tiny}
+        changes = {**cell.changes, "trainer.learning_rate": rates[cell.recipe], **tiny}
         train(options.work / name.replace(" ", "_"), cell.recipe, changes, 2 if options.tiny else options.seeds, 0)
     finished = {name: options.work / name.replace(" ", "_") for name in CELLS}
     finished = {name: path for name, path in finished.items() if is_finished(path)}
@@ -118,16 +120,16 @@ def main() -> None:
 
 
 def tune(work: Path, docs: Path, tiny: dict[str, Any]) -> None:
-    """The same search for each algorithm."""
+    """The same search for each algorithm and task."""
     found: dict[str, dict[float, float]] = {}
-    for algorithm in ALGORITHMS:
-        found[algorithm] = {}
+    for recipe in TUNED:
+        found[recipe] = {}
         for rate in LEARNING_RATES:
-            study = work / f"tune_{algorithm}_{rate:g}"
+            study = work / f"tune_{recipe}_{rate:g}"
             changes = {"trainer.learning_rate": rate, **tiny}
-            train(study, algorithm, changes, 2 if tiny else TUNING_SEEDS, FIRST_TUNING_SEED)
-            found[algorithm][rate] = interquartile_mean(read_scores(study).mean_held_out).iqm
-    chosen = {algorithm: max(scores, key=scores.__getitem__) for algorithm, scores in found.items()}
+            train(study, recipe, changes, 2 if tiny else TUNING_SEEDS, FIRST_TUNING_SEED)
+            found[recipe][rate] = round(interquartile_mean(read_scores(study).mean_held_out).iqm, 3)
+    chosen = {recipe: max(scores, key=scores.__getitem__) for recipe, scores in found.items()}
     content = {
         **made_by(),
         "chosen": chosen,

@@ -21,14 +21,13 @@ COMPARED: dict[str, Callable[[Scores], list[float]]] = {
     "steps_to_500": lambda scores: [-inf if steps is None else -steps for steps in scores.steps_to[PERFECT]],
     "final": lambda scores: scores.final,
 }
-PAIRED = (*MAIN, "GRPO")
 PICTURES = {
     "algorithms": {"CartPole-v1": "discrete", "ContinuousCartPole-v1": "continuous"},
     "grpo": {"GRPO: aggregation and credit": "GRPO", "GRPO: advantage scale": "advantage scale"},
     "dpo": {
-        "DPO, window same_length": "DPO same_length",
-        "DPO, window last_k": "DPO last_k",
-        "DPO, window full": "DPO full",
+        "DPO, window same_length": "DPO, same_length",
+        "DPO, window last_k": "DPO, last_k",
+        "DPO, window full": "DPO, full",
         "DPO, Bradley-Terry rater": "noisy rater",
     },
     "ingredients": {"epochs": "epochs", "baseline": "baseline"},
@@ -43,13 +42,17 @@ def write_figures(studies: dict[str, Path], groups: dict[str, str], circumstance
     pairs = [
         compare(first, second, scores)
         for first, second in combinations(scores, 2)
-        if (groups[first] == groups[second] and groups[first] in PAIRED) or first == base_of(second, groups)
+        if family(groups[first]) == family(groups[second]) or first == base_of(second, groups)
     ]
     content = {**circumstances, "cells": cells, "pairs": pairs}
     (docs / "results.json").write_text(json.dumps(content, indent=1) + "\n")
     (docs / "tables.md").write_text("\n".join(tables(cells, pairs)))
     draw_pictures(studies, groups, docs)
     profile(scores, groups, docs)
+
+
+def family(group: str) -> str:
+    return group.partition(",")[0]
 
 
 def base_of(name: str, groups: dict[str, str]) -> str | None:
@@ -68,6 +71,7 @@ def describe(scores: Scores) -> Row:
         "mean_held_out": aggregate(scores.mean_held_out),
         "last_held_out": aggregate(scores.last),
         "final": aggregate(scores.final),
+        "kept": aggregate(scores.kept),
         "worst_seed": {"seed": worst, "final": round(scores.final[worst], 2)},
         "steps_to": {name: reached(scores.steps_to[target], scores.budget) for name, target in targets.items()},
         "seconds_to": {
@@ -109,8 +113,8 @@ def tables(cells: dict[str, Row], pairs: list[Row]) -> list[str]:
     """Markdown."""
     lines = [
         "| cell | env steps to 475 | to 500.0 | seconds to 475 | to 500.0 | seconds in all | mean held-out return "
-        "| last | final return | worst seed |",
-        f"|{'---|' * 10}",
+        "| kept | last | final return | worst seed |",
+        f"|{'---|' * 11}",
     ]
     for name, cell in cells.items():
         steps, clock = cell["steps_to"], cell["seconds_to"]
@@ -118,7 +122,9 @@ def tables(cells: dict[str, Row], pairs: list[Row]) -> list[str]:
             *(how_many(steps[target], cell["seeds"], ",.0f") for target in ("475", "500")),
             *(bounded(clock[target], cell["seeds"], ".0f") for target in ("475", "500")),
             f"{cell['seconds'] - cell['evaluation_seconds']:.0f}",
-            *(interval(cell[key]) for key in ("mean_held_out", "last_held_out", "final")),
+            interval(cell["mean_held_out"]),
+            f"{cell['kept']['iqm']:.1%}",
+            *(interval(cell[key]) for key in ("last_held_out", "final")),
             f"s{cell['worst_seed']['seed']}: {cell['worst_seed']['final']:.1f}",
         ]
         lines.append(f"| {name} | {' | '.join(figures)} |")

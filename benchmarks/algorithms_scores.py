@@ -21,12 +21,14 @@ class Scores:
     `mean_held_out` is the area under the curve of held-out returns over the budget, divided by it, the value before the
     first evaluation counting 0: what sample efficiency and stability are together. `last` is the held-out return of
     the last evaluation, `final` best.pth's on the final set. `steps_to` and `seconds_to` are those at the first
-    held-out evaluation that reached the return; seconds are the study's, of all seeds together.
+    held-out evaluation that reached the return; seconds are the study's, of all seeds together. `kept` is the share of
+    evaluations from the first that reached 475 on that did so too: what is not forgotten.
     """
 
     mean_held_out: list[float]
     last: list[float]
     final: list[float]
+    kept: list[float]
     steps_to: dict[float, list[float | None]]
     seconds_to: dict[float, list[float | None]]
     diagnostics: dict[str, float]
@@ -46,6 +48,7 @@ def read_scores(study: Path) -> Scores:
         mean_held_out=[_area(records, budget) for records in evaluated],
         last=[records[-1]["selection_return"] if records else 0.0 for records in evaluated],
         final=[seed["mean_return"] or 0.0 for seed in summary["seeds"]],
+        kept=[_kept(records) for records in evaluated],
         steps_to={target: _first(evaluated, target, "env_steps") for target in (SOLVED, PERFECT)},
         seconds_to={target: _first(evaluated, target, "seconds") for target in (SOLVED, PERFECT)},
         diagnostics=_last_diagnostics(metrics),
@@ -74,6 +77,12 @@ def _area(records: list[dict[str, Any]], budget: int) -> float:
     returns = np.array([0, *(record["selection_return"] for record in records)], dtype=float)
     grid = np.linspace(0, budget, 1001)
     return float(np.interp(grid, steps, returns).mean())
+
+
+def _kept(records: list[dict[str, Any]]) -> float:
+    solved = [record["selection_return"] >= SOLVED for record in records]
+    later = solved[solved.index(True) :] if True in solved else [False]
+    return sum(later) / len(later)
 
 
 def _first(seeds: list[list[dict[str, Any]]], target: float, key: str) -> list[float | None]:
