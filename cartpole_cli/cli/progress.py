@@ -27,17 +27,19 @@ class ScoringProgress:
             TimeRemainingColumn(),
         )
         self._lines = not console.is_terminal
-        self._progress = Progress(*columns, console=console, transient=True, disable=self._lines)
+        self._progress = Progress(*columns, console=console, transient=True)
         self._unit = unit
 
     def __enter__(self) -> "ScoringProgress":
-        self._progress.start()
+        if not self._lines:
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if not self._lines:
+            self._progress.stop()
 
     def follow(self, name: str) -> Callable[[int, int], None]:
         """What is to be told (done, of how many) about something new."""

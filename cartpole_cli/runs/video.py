@@ -55,7 +55,8 @@ def film(
         raise CartpoleError(f"{path}: not a film's name; allowed: .mp4 or .gif")
     import av  # noqa: PLC0415 (an extra)
 
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pictures for a file need no screen
+    for device in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
+        os.environ.setdefault(device, "dummy")  # a file needs neither screen nor sound card
     codec, pixel_format = FORMATS[path.suffix]
     temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
     try:
