@@ -67,7 +67,7 @@ def trim_metrics(path: Path, iteration: int) -> None:
         raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
     for line in lines:
         try:
-            if json.loads(line)["iteration"] > iteration:
+            if not line.endswith(b"\n") or json.loads(line)["iteration"] > iteration:
                 break
         except (ValueError, TypeError, KeyError):
             break
