@@ -55,7 +55,7 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
 
 
 def trim_metrics(path: Path, iteration: int) -> None:
-    """Drop the lines of later iterations, and one that was cut short.
+    """Drop the lines of later iterations, and one that was cut short; end the last one.
 
     Raises:
         CartpoleError: the file cannot be read or written.
@@ -67,12 +67,12 @@ def trim_metrics(path: Path, iteration: int) -> None:
         raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
     for line in lines:
         try:
-            if not line.endswith(b"\n") or json.loads(line)["iteration"] > iteration:
+            if json.loads(line)["iteration"] > iteration:
                 break
         except (ValueError, TypeError, KeyError):
             break
-        kept.append(line)
-    if len(kept) < len(lines):
+        kept.append(line.removesuffix(b"\n") + b"\n")
+    if kept != lines:
         write_file(path, b"".join(kept))
 
 
