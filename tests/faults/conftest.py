@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from damage import TINY
 
 
 @pytest.fixture(autouse=True)
 def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty folder, outside any repository."""
+    """A folder with nothing but a recipe, outside any repository."""
     monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(TINY)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

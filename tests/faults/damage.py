@@ -15,21 +15,25 @@ from cartpole_cli.cli.app import main
 from cartpole_cli.runs.checkpoint import load_checkpoint
 
 COMMAND = [sys.executable, "-m", "cartpole_cli"]
-TINY = (
-    "environment.num_envs=4",
-    "environment.max_episode_steps=100",
-    "trainer.stop_at_return=100",
-    "algorithm.steps_per_iteration=8",
-    "algorithm.num_epochs=1",
-    "algorithm.minibatch_size=32",
-    "policy.hidden_sizes=[16]",
-    "trainer.num_steps=96",
-    "trainer.evaluate_every=1",
-    "trainer.evaluation_episodes=2",
-    "trainer.checkpoint_every=2",
-    "trainer.save_every=2",
-)
-"""PPO in three iterations of 32 steps."""
+TINY = """
+[algorithm]
+name = "ppo"
+steps_per_iteration = 8
+num_epochs = 1
+minibatch_size = 32
+[environment]
+num_envs = 4
+max_episode_steps = 12
+[policy]
+hidden_sizes = [16]
+[trainer]
+num_steps = 96
+evaluate_every = 1
+evaluation_episodes = 2
+checkpoint_every = 2
+save_every = 2
+"""
+"""Three iterations of 32 steps."""
 ENDLESS = ("trainer.num_steps=1_000_000_000", "trainer.evaluate_every=1000", "trainer.save_every=0")
 
 
@@ -59,7 +63,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ended:
 
 
 def train(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ended:
-    return command(capsys, "train", "--recipe", "ppo", "--quiet", *TINY, *arguments)
+    return command(capsys, "train", "--recipe", "tiny.toml", "--quiet", *arguments)
 
 
 def start(*arguments: object) -> "subprocess.Popen[str]":
