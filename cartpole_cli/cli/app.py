@@ -2,7 +2,10 @@
 
 import atexit
 import gc
+import io
+import os
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated
 
@@ -51,12 +54,39 @@ def _collect_garbage_rarely() -> None:
     atexit.register(gc.freeze)
 
 
+def _print_any_name() -> None:
+    """Folders are called what no encoding of a terminal need have: such letters are printed as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _run() -> None:
+    try:
+        app()
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be printed is told here, not after the end
+
+
+def _forget_stdout() -> None:
+    """What is left to be printed goes nowhere, or Python would try it again as it exits."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run the command line: user errors are lines on stderr and exit code 2, never a traceback."""
     _collect_garbage_rarely()
+    _print_any_name()
     try:
-        app()
+        _run()
     except CartpoleError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"error: standard output: cannot be written ({error.strerror})", file=sys.stderr)
+        _forget_stdout()
         raise SystemExit(2) from None

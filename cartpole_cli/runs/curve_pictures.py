@@ -31,7 +31,7 @@ def draw(panels: dict[str, Sequence[Curve]], paths: Sequence[Path], *, x_label: 
     figure = Figure(figsize=(PANEL_WIDTH * len(panels), PANEL_HEIGHT), layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for curve in curves:
-            (line,) = axes.plot(curve.x, curve.y, label=curve.label, linewidth=1.5)
+            (line,) = axes.plot(curve.x, curve.y, label=curve.label.replace("$", r"\$"), linewidth=1.5)
             if curve.low is not None and curve.high is not None:
                 axes.fill_between(curve.x, curve.low, curve.high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(title=title, xlabel=x_label, ylabel=y_label)

@@ -113,9 +113,12 @@ def over_seeds(name: str, seeds: Sequence[SeedCurve], *, num_left_out: int = 0) 
 
 
 def _find(target: str, runs_dir: Path) -> Path:
-    folder = next((path for path in (Path(target), runs_dir / target) if path.is_dir()), None)
+    try:
+        folder = next((path for path in (Path(target), runs_dir / target) if path.is_dir()), None)
+        names = [entry.name for entry in runs_dir.iterdir()] if folder is None and runs_dir.is_dir() else []
+    except OSError as error:
+        raise CartpoleError(f"{target}: cannot be read ({error.strerror})") from error
     if folder is None:
-        names = [entry.name for entry in runs_dir.iterdir()] if runs_dir.is_dir() else []
         raise CartpoleError(f"{target}: no such folder, and no run in {runs_dir}{did_you_mean(target, names)}")
     if not seed_folders(folder) and not RunDirectory(folder).manifest.exists():
         raise CartpoleError(f"{folder}: neither a run nor a study; right would be the folder of one")

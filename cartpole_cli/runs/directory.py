@@ -10,7 +10,12 @@ from typing import Any
 
 from cartpole_cli.errors import CartpoleError
 
-FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+FORBIDDEN = re.compile(
+    r"""[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff] | [ .]\Z |
+    \A (con|prn|aux|nul|(com|lpt)[0-9¹²³]|con(in|out)\$) ([ .]|\Z)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What some system calls no folder: Windows drops a last dot, and keeps devices' names to itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +31,9 @@ class RunDirectory:
         Raises:
             CartpoleError: the name is taken or cannot be a folder's, or the folder cannot be made.
         """
-        if name is not None and (not name.strip(" .") or FORBIDDEN.search(name)):
-            raise CartpoleError(f"--name {name!r}: not a folder's name; allowed: no separators and none of <>:\"|?*")
+        if name is not None and (not name or FORBIDDEN.search(name)):
+            allowed = 'no separators, none of <>:"|?*, no dot or space at its end, and no device of Windows'
+            raise CartpoleError(f"--name {name!r}: not a folder's name everywhere; allowed: {allowed}")
         stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe_name}-{suffix}"
         path, attempt = runs_dir / stem, 1
         try:
@@ -89,18 +95,31 @@ class RunDirectory:
 def write_file(path: Path, content: bytes) -> None:
     """Write to a temporary name beside `path` and rename: the file is whole, or as it was.
 
+    No folder is made, so that one that was removed stays removed.
+
     Raises:
         CartpoleError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(exist_ok=True)
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none, but not the one above it.
+
+    Raises:
+        CartpoleError: it cannot be made.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be made ({error.strerror})") from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

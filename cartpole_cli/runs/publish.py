@@ -10,7 +10,7 @@ import torch
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.onnx_export import NUM_EPISODES, NUM_STATES, export_policy
-from cartpole_cli.runs.directory import RunDirectory, write_file
+from cartpole_cli.runs.directory import RunDirectory, make_folder, write_file
 from cartpole_cli.runs.targets import SavedPolicy, load_saved_policy
 
 PACKAGES = ("cartpole-cli", "torch", "onnx", "onnxruntime")
@@ -35,6 +35,7 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
     golden = target.with_name(f"{target.name}.json")
     before = golden.read_bytes() if golden.is_file() else None
+    make_folder(target.parent)
     write_file(golden, json.dumps(exported.golden).encode())
     try:
         write_file(target, exported.model)

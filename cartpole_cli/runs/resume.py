@@ -55,7 +55,7 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
 
 
 def trim_metrics(path: Path, iteration: int) -> None:
-    """Drop the lines of later iterations, and one that was cut short.
+    """Drop the lines of later iterations, and one that was cut short; end the last one.
 
     Raises:
         CartpoleError: the file cannot be read or written.
@@ -71,8 +71,8 @@ def trim_metrics(path: Path, iteration: int) -> None:
                 break
         except (ValueError, TypeError, KeyError):
             break
-        kept.append(line)
-    if len(kept) < len(lines):
+        kept.append(line.removesuffix(b"\n") + b"\n")
+    if kept != lines:
         write_file(path, b"".join(kept))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
-from cartpole_cli.runs.directory import RunDirectory, write_file, write_json
+from cartpole_cli.runs.directory import RunDirectory, make_folder, write_file, write_json
 from cartpole_cli.runs.resume import trim_metrics
 from cartpole_cli.runs.summary import Summary
 from cartpole_cli.runs.trackers import Tracker, build_trackers
@@ -75,7 +75,9 @@ class SeedRun:
             self._save_best(iteration, report, policy, place)
         if settings.save_every and iteration % settings.save_every == 0:
             metadata = {"iteration": iteration, "env_steps": report.env_steps}
-            self._save_policy(self.directory.snapshot(report.env_steps), policy, place, metadata)
+            path = self.directory.snapshot(report.env_steps)
+            make_folder(path.parent)
+            self._save_policy(path, policy, place, metadata)
         if settings.render_every and iteration % settings.render_every == 0:
             self._film(iteration, policy.select([place]))
 
@@ -146,6 +148,7 @@ class SeedRun:
 
     def _film(self, iteration: int, policy: PolicyNetwork) -> None:
         path, device = self.directory.video(self.env_steps), next(policy.parameters()).device
+        make_folder(path.parent)
 
         def act(observation: Tensor) -> Tensor:
             return policy.greedy_action(observation.to(device))

@@ -14,7 +14,8 @@ from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
-from cartpole_cli.runs.directory import RunDirectory, write_file, write_json
+from cartpole_cli.runs.directory import RunDirectory, make_folder, write_file, write_json
+from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.manifest import describe_circumstances
 from cartpole_cli.runs.resume import Resumable
 from cartpole_cli.runs.seed_run import SeedRun
@@ -59,7 +60,12 @@ class Session:
         }
         for seed, finished in zip(trainer.streams.seeds, trainer.finished.tolist(), strict=True):
             self.runs[seed].finished = finished
-        self._begin(tell)
+        self._lock = FolderLock(directory.path)
+        try:
+            self._begin(tell)
+        except BaseException:
+            self._close()
+            raise
 
     @classmethod
     def create(
@@ -81,14 +87,20 @@ class Session:
         settings = recipe.trainer
         suffix = f"x{settings.num_seeds}" if settings.num_seeds > 1 else f"s{settings.seed}"
         directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
-        return cls(recipe, trainer, directory, device=device, state=None, tell=tell)
+        try:
+            return cls(recipe, trainer, directory, device=device, state=None, tell=tell)
+        except CartpoleError:
+            with suppress(OSError):  # nothing was written: the name is free again
+                directory.path.rmdir()
+            raise
 
     @classmethod
     def resume(cls, run: Resumable, *, device: torch.device, tell: Callable[[str], None]) -> "Session":
         """The run goes on from its last.pth, or from its start if it never wrote one.
 
         Raises:
-            CartpoleError: the environment cannot be made, or last.pth does not fit the recipe.
+            CartpoleError: the environment cannot be made, last.pth does not fit the recipe, or another process is
+                at work in the folder.
         """
         state = run.state
         if state is None:
@@ -114,6 +126,7 @@ class Session:
         self._save_last()
         for run in self.runs.values():
             study = self.directory.path.name if self._is_study else None
+            make_folder(run.directory.path)
             run.open(self.trainer.iteration, self._seconds, tell, study=study)
 
     def __enter__(self) -> "Session":
@@ -125,9 +138,13 @@ class Session:
         if kind is not None:
             with suppress(CartpoleError):  # what ended the run is the news
                 self._write_manifests("interrupted" if kind is KeyboardInterrupt else "failed")
+        self._close()
+
+    def _close(self) -> None:
         for run in self.runs.values():
             run.close()
         self.trainer.environment.close()
+        self._lock.release()
 
     def request_stop(self) -> None:
         """Stop after the iteration under way."""
@@ -179,7 +196,8 @@ class Session:
 
     def _final_evaluations(self) -> dict[int, Evaluation]:
         """The final score of each seed that has finished with a best.pth, all played at once."""
-        scored = [run for run in self.runs.values() if run.finished and run.directory.best.exists()]
+        finished = [run for run in self.runs.values() if run.finished]
+        scored = [run for run in finished if run.directory.best.exists() or run.directory.best_metadata.exists()]
         if not scored:
             return {}
         policy = PolicyNetwork.stack([load_policy(run.directory.best, self.device) for run in scored])

@@ -1,10 +1,12 @@
 """Where an iteration's numbers go: metrics.jsonl always, Weights & Biases when asked."""
 
+import errno
 import json
 import logging
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -36,6 +38,8 @@ class MetricsFile:
     def log(self, record: dict[str, Any]) -> None:
         finite = {key: None if _not_finite(value) else value for key, value in record.items()}
         try:
+            if not self._path.exists():  # what is written to a removed file, nobody reads
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             self._file.write(json.dumps(finite) + "\n")
             self._file.flush()
         except OSError as error:
@@ -45,7 +49,8 @@ class MetricsFile:
         """The file in the run's folder is enough."""
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written, `log` has told
+            self._file.close()
 
 
 class WandbTracker:

@@ -140,6 +140,7 @@ def test_files_are_where_the_design_says(tmp_path):
 
 def test_a_file_is_written_and_replaced_and_nothing_else_is_left(tmp_path):
     path = tmp_path / "folder" / "file"
+    path.parent.mkdir()
     for content in (b"old", b"new and longer", b""):
         write_file(path, content)
         assert path.read_bytes() == content

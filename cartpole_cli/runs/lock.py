@@ -1,0 +1,67 @@
+"""One process at a time writes to a run's folder."""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from cartpole_cli.errors import CartpoleError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+class FolderLock:
+    """A lock on a folder, held from here to `release`, or until the system ends the process, however hard.
+
+    It is on an empty file in the folder, which goes with the lock; one that a killed process left stands in nobody's
+    way. A file system without locks gives everybody one.
+
+    Raises:
+        CartpoleError: another process holds it, or the file cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".lock"
+        try:
+            self._file = self._path.open("ab")
+        except OSError as error:
+            raise CartpoleError(f"{self._path}: cannot be written ({error.strerror})") from error
+        if not (_lock(self._file) and self._is_in_place()):
+            self._file.close()
+            raise CartpoleError(f"{folder}: another process is training this run; wait for its end, or stop it")
+
+    def release(self) -> None:
+        """Let the next one in."""
+        if self._is_in_place():
+            with suppress(OSError):  # Windows removes no open file
+                self._path.unlink()
+        self._file.close()
+        if sys.platform == "win32":
+            with suppress(OSError):
+                self._path.unlink()
+
+    def _is_in_place(self) -> bool:
+        """Whether the file is the one of that name: its last owner may have removed it after we opened it."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except OSError:
+            return False
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file without waiting; False if another has."""
+    try:
+        if sys.platform == "win32":
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True

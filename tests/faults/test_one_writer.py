@@ -1,0 +1,100 @@
+"""Runs that share a folder, or lose theirs."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from damage import ENDLESS, command, end, start, train
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.runs.session import Session
+
+
+def wait_for(path: Path, process) -> None:
+    while not (path.exists() and path.read_text()):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def test_a_run_under_way_is_not_resumed_by_another_process_until_it_is_killed(capsys):
+    running = start("train", "--recipe", "tiny.toml", "--name", "run", *ENDLESS)
+    try:
+        wait_for(Path("runs/run/metrics.jsonl"), running)
+        assert "another process is training this run" in command(capsys, "train", "--quiet", "--resume", "run").line
+        assert command(capsys, "best").code == 0
+    finally:
+        running.kill()
+        end(running)
+    # The recipe is endless: a session is opened and left.
+    from cartpole_cli.runs.resume import load_resumable
+
+    with Session.resume(load_resumable("run", Path("runs"), []), device=torch.device("cpu"), tell=print):
+        pass
+    assert not Path("runs/run/.lock").exists()
+
+
+def test_of_two_runs_of_one_name_at_once_one_wins_and_without_a_name_both_do():
+    named = [start("train", "--recipe", "tiny.toml", "--name", "run") for _ in range(2)]
+    first, second = sorted((end(process) for process in named), key=lambda ended: ended.code)
+    assert first.code == 0, first
+    assert "exists already" in second.line
+    unnamed = [start("train", "--recipe", "tiny.toml", "--runs-dir", "others") for _ in range(2)]
+    assert [end(process).code for process in unnamed] == [0, 0]
+    assert len(list(Path("others").iterdir())) == 2
+
+
+@pytest.mark.parametrize("removed", [".", "metrics.jsonl"])
+def test_a_run_whose_files_are_removed_ends_and_makes_none_again(removed, tmp_path):
+    recipe = load_recipe(Path("tiny.toml"))
+    session = Session.create(
+        recipe, device=torch.device("cpu"), recipe_name="tiny", runs_dir=tmp_path / "runs", name="run", tell=print
+    )
+    target = session.directory.path / removed
+
+    def work() -> None:
+        with session:
+            for _ in session.reports():
+                shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+    with pytest.raises(CartpoleError, match=r"cannot be written \(No such file or directory\)"):
+        work()
+    assert not target.exists()
+
+
+def test_a_removed_best_checkpoint_is_missed(tmp_path, monkeypatch):
+    recipe = load_recipe(Path("tiny.toml"))
+    session = Session.create(
+        recipe, device=torch.device("cpu"), recipe_name="tiny", runs_dir=tmp_path / "runs", name="run", tell=print
+    )
+    with session:
+        for _ in session.reports():
+            pass
+        session.directory.best.unlink()
+        with pytest.raises(CartpoleError, match=r"best\.pth: cannot be read"):
+            session.finish()
+
+
+@pytest.mark.parametrize("name", ["CON", "nul", "com1.txt", "LPT9", "end.", "end ", "a:b", "x" * 300])
+def test_a_name_that_some_system_refuses_is_one_line(name, capsys):
+    assert name in train(capsys, "--name", name).line
+    assert not list(Path("runs").glob("*"))
+
+
+@pytest.mark.parametrize("name", ["with space", "поле", "x" * 200, "cost $^$ [red]", "console"])
+def test_every_command_takes_an_odd_name_in_an_odd_folder(name, capsys):
+    Path("målet").mkdir()
+    Path("link").symlink_to("målet")
+    options = ("--runs-dir", "link/../link/my runs")
+    assert train(capsys, *options, "--name", name).code == 0
+    for words in (("eval", name), ("export", name), ("plot", name), ("plot", name, "--output", "curve.svg")):
+        assert command(capsys, *words, *options).code == 0, words
+    assert command(capsys, "train", "--quiet", "--resume", name, *options).code == 0
+    assert command(capsys, "best", "link/../link/my runs").code == 0
+
+
+def test_a_runs_folder_that_is_a_dangling_link_is_one_line(capsys):
+    Path("gone").symlink_to("nowhere")
+    assert "gone" in train(capsys, "--runs-dir", "gone").line
