@@ -1,6 +1,7 @@
 """The command line: argv in, text out, exit codes. Each command lives in a module of its own."""
 
 import atexit
+import errno
 import gc
 import io
 import os
@@ -18,6 +19,8 @@ from cartpole_cli.cli.plot import plot
 from cartpole_cli.cli.recipes import recipes_app
 from cartpole_cli.cli.train import train
 from cartpole_cli.errors import CartpoleError
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     help="Train cart-pole policies and ship them to a web page.",
@@ -85,7 +88,7 @@ def main() -> None:
             print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None or error.errno not in NO_ROOM:
             raise
         print(f"error: standard output: cannot be written ({error.strerror})", file=sys.stderr)
         _forget_stdout()

@@ -1,20 +1,15 @@
-"""Tiny runs, commands and how they ended, and what the files of a run say, for tests that do damage."""
+"""Tiny runs, and what the files of a run say, for tests that do damage."""
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import Ended, captured
 
-from cartpole_cli.cli.app import main
 from cartpole_cli.runs.checkpoint import load_checkpoint
 
-COMMAND = [sys.executable, "-m", "cartpole_cli"]
 TINY = """
 [algorithm]
 name = "ppo"
@@ -37,45 +32,8 @@ save_every = 2
 ENDLESS = ("trainer.num_steps=1_000_000_000", "trainer.evaluate_every=1000", "trainer.save_every=0")
 
 
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """The one line of an error."""
-        assert self.code == 2, self
-        (line,) = self.err.splitlines()
-        assert line.startswith("error: "), line
-        return line
-
-
-def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ended:
-    """Run a command in this process."""
-    capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["cartpole", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return Ended(int(ended.value.code or 0), *capsys.readouterr())
-
-
 def train(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ended:
-    return command(capsys, "train", "--recipe", "tiny.toml", "--quiet", *arguments)
-
-
-def start(*arguments: object) -> "subprocess.Popen[str]":
-    """A command in a process of its own, under way."""
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment, text=True, **pipes)
-
-
-def end(process: "subprocess.Popen[str]") -> Ended:
-    out, err = process.communicate(timeout=120)
-    return Ended(process.returncode, out, err)
+    return captured(capsys, "train", "--recipe", "tiny.toml", "--quiet", *arguments)
 
 
 def files_in(folder: Path) -> list[Path]:

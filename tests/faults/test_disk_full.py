@@ -7,7 +7,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from damage import COMMAND, Ended, check_undamaged, command, contents, files_in, same, train
+from commands import COMMAND, Ended, captured
+from damage import check_undamaged, contents, files_in, same, train
 from full_disk import FullDisk
 
 NO_SPACE = r"error: \S+: (cannot be written|cannot be made|cannot make the run's folder) \(No space left on device\)"
@@ -30,8 +31,8 @@ def test_a_disk_full_at_any_operation_costs_one_line_and_no_file(changes, fewest
         assert re.fullmatch(NO_SPACE, ended.line), (full_from, ended)
         folder = tmp_path / "runs" / name
         check_undamaged(folder)
-        assert command(capsys, "best", "runs").code == 0
-        again = command(capsys, "train", "--quiet", "--resume", name)
+        assert captured(capsys, "best", "runs").code == 0
+        again = captured(capsys, "train", "--quiet", "--resume", name)
         if again.code == 2:
             assert "no run there" in again.line
             assert not folder.exists(), "its name is free again"
@@ -51,7 +52,7 @@ def test_a_disk_full_while_a_run_is_resumed_leaves_it_as_it_can_be_resumed(tmp_p
     for full_from in count(1):
         with pytest.MonkeyPatch.context() as patch:
             disk = FullDisk(patch, full_from)
-            ended = command(capsys, "train", "--quiet", "--resume", "run")
+            ended = captured(capsys, "train", "--quiet", "--resume", "run")
         check_undamaged(tmp_path / "runs" / "run")
         if ended.code == 0:
             break
@@ -62,13 +63,13 @@ def test_a_disk_full_while_a_run_is_resumed_leaves_it_as_it_can_be_resumed(tmp_p
 
 def test_an_export_to_a_full_disk_leaves_the_old_files(tmp_path, capsys):
     train(capsys, "--name", "run")
-    assert command(capsys, "export", "run", "--output", "out/policy.onnx").code == 0
+    assert captured(capsys, "export", "run", "--output", "out/policy.onnx").code == 0
     before = {path: path.read_bytes() for path in files_in(tmp_path / "out")}
     train(capsys, "--name", "other", "--seed", "1")
     for full_from in count(1):
         with pytest.MonkeyPatch.context() as patch:
             FullDisk(patch, full_from)
-            ended = command(capsys, "export", "other", "--output", "out/policy.onnx")
+            ended = captured(capsys, "export", "other", "--output", "out/policy.onnx")
         after = {path: path.read_bytes() for path in files_in(tmp_path / "out")}
         if ended.code == 0:
             break
@@ -85,9 +86,9 @@ def test_a_torn_last_line_of_metrics_breaks_nothing(cut, tmp_path, capsys):
     train(capsys, "--name", "longer")
     metrics = tmp_path / "runs" / "run" / "metrics.jsonl"
     metrics.write_bytes((tmp_path / "runs" / "longer" / "metrics.jsonl").read_bytes()[:-cut])
-    assert command(capsys, "best").code == 0
-    assert command(capsys, "plot", "run").code == 0
-    assert command(capsys, "train", "--quiet", "--resume", "run", "trainer.num_steps=96").code == 0
+    assert captured(capsys, "best").code == 0
+    assert captured(capsys, "plot", "run").code == 0
+    assert captured(capsys, "train", "--quiet", "--resume", "run", "trainer.num_steps=96").code == 0
     assert [json.loads(line)["iteration"] for line in metrics.read_text().splitlines()] == [1, 2, 3]
 
 
@@ -95,7 +96,7 @@ def test_a_last_line_of_metrics_that_lacks_only_its_newline_is_kept(tmp_path, ca
     train(capsys, "--name", "run", "trainer.num_steps=64")
     metrics = tmp_path / "runs" / "run" / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes()[:-1])
-    assert command(capsys, "train", "--quiet", "--resume", "run", "trainer.num_steps=96").code == 0
+    assert captured(capsys, "train", "--quiet", "--resume", "run", "trainer.num_steps=96").code == 0
     assert [json.loads(line)["iteration"] for line in metrics.read_text().splitlines()] == [1, 2, 3]
 
 

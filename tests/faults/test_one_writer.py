@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from damage import ENDLESS, command, end, start, train
+from commands import captured, end, start
+from damage import ENDLESS, train
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.runs.resume import load_resumable
 from cartpole_cli.runs.session import Session
 
 
@@ -23,15 +25,13 @@ def test_a_run_under_way_is_not_resumed_by_another_process_until_it_is_killed(ca
     running = start("train", "--recipe", "tiny.toml", "--name", "run", *ENDLESS)
     try:
         wait_for(Path("runs/run/metrics.jsonl"), running)
-        assert "another process is training this run" in command(capsys, "train", "--quiet", "--resume", "run").line
-        assert command(capsys, "best").code == 0
+        assert "another process is training this run" in captured(capsys, "train", "--quiet", "--resume", "run").line
+        assert captured(capsys, "best").code == 0
     finally:
         running.kill()
         end(running)
-    # The recipe is endless: a session is opened and left.
-    from cartpole_cli.runs.resume import load_resumable
-
-    with Session.resume(load_resumable("run", Path("runs"), []), device=torch.device("cpu"), tell=print):
+    session = Session.resume(load_resumable("run", Path("runs"), []), device=torch.device("cpu"), tell=print)
+    with session:  # its recipe has no end
         pass
     assert not Path("runs/run/.lock").exists()
 
@@ -90,9 +90,9 @@ def test_every_command_takes_an_odd_name_in_an_odd_folder(name, capsys):
     options = ("--runs-dir", "link/../link/my runs")
     assert train(capsys, *options, "--name", name).code == 0
     for words in (("eval", name), ("export", name), ("plot", name), ("plot", name, "--output", "curve.svg")):
-        assert command(capsys, *words, *options).code == 0, words
-    assert command(capsys, "train", "--quiet", "--resume", name, *options).code == 0
-    assert command(capsys, "best", "link/../link/my runs").code == 0
+        assert captured(capsys, *words, *options).code == 0, words
+    assert captured(capsys, "train", "--quiet", "--resume", name, *options).code == 0
+    assert captured(capsys, "best", "link/../link/my runs").code == 0
 
 
 def test_a_runs_folder_that_is_a_dangling_link_is_one_line(capsys):

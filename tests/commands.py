@@ -36,6 +36,14 @@ class Ended:
     out: str
     err: str
 
+    @property
+    def line(self) -> str:
+        """The one line of an error."""
+        assert self.code == 2, self
+        (line,) = self.err.splitlines()
+        assert line.startswith("error: "), line
+        return line
+
 
 def command(*arguments: object) -> int:
     """Run a command in this process; its exit code."""
@@ -58,6 +66,19 @@ def process(*arguments: str) -> Ended:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done = subprocess.run([*COMMAND, *arguments], text=True, timeout=120, check=False, **streams)
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    """A command in a process of its own, under way."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment, text=True, **pipes)
+
+
+def end(process: "subprocess.Popen[str]") -> Ended:
+    """Wait for it."""
+    out, err = process.communicate(timeout=120)
+    return Ended(process.returncode, out, err)
 
 
 def in_terminal(columns: int, *arguments: str, **environment: str) -> tuple[int, str]:
