@@ -8,21 +8,19 @@ float32 tensor without a batch axis, and reads the first output by its number of
     n > 2    logits of n forces, evenly spaced from -10 to 10 N
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
-import onnxruntime
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cartpole_cli.errors import CartpoleError
-
-FloatArray = NDArray[np.float32]
+from cartpole_cli.policy.onnx_session import PROBE, FloatArray, OnnxSession
 
 MAX_FORCE = 10.0
 OBSERVATION_SIZE = 4
-SILENT = 4
-PROBE = np.array([[0.1, -0.2, 0.03, 0.4], [-1.0, 0.5, -0.1, -0.6], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
 
 
 class OnnxPolicy:
@@ -38,19 +36,9 @@ class OnnxPolicy:
 
     def __init__(self, model: bytes, name: str) -> None:
         self._name = name
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = SILENT
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no class of their own
-            raise CartpoleError(f"{name}: not an ONNX file that onnxruntime loads: {_one_line(error)}") from error
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        inputs = self._session.get_inputs()
-        if [entry.type for entry in inputs] != ["tensor(float)"]:
-            given = ", ".join(f"{entry.name} {entry.type}" for entry in inputs) or "none"
-            raise CartpoleError(f"{name}: its inputs are: {given}; allowed: one of float32, which takes 4 numbers")
-        self._input, self._output = inputs[0].name, self._session.get_outputs()[0].name
+        with self._named():
+            self._session = OnnxSession(model)
+        self.metadata = self._session.metadata
         alone = np.stack([self._run(row).reshape(-1) for row in PROBE])
         if not np.isfinite(alone).all():
             raise CartpoleError(f"{name}: its first output is not finite for ordinary observations")
@@ -81,15 +69,15 @@ class OnnxPolicy:
         return self.values(observation).argmax(dim=-1) if self.num_values == 2 else self.force(observation)
 
     def _run(self, observation: FloatArray) -> FloatArray:
+        with self._named():
+            return self._session.run(observation)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
         try:
-            output = self._session.run([self._output], {self._input: observation})[0]
-        except Exception as error:
-            raise CartpoleError(
-                f"{self._name}: does not take a page's 4 numbers, a tensor of shape [4]: {_one_line(error)}"
-            ) from error
-        if not isinstance(output, np.ndarray) or output.dtype != np.float32 or output.size == 0:
-            raise CartpoleError(f"{self._name}: its first output is no float32 tensor; allowed: a force, or logits")
-        return output
+            yield
+        except CartpoleError as error:
+            raise CartpoleError(f"{self._name}: {error}") from error
 
     def _same_in_a_batch(self, alone: FloatArray) -> bool:
         try:
@@ -97,7 +85,3 @@ class OnnxPolicy:
         except CartpoleError:
             return False
         return together.size == alone.size and np.allclose(together.reshape(alone.shape), alone, rtol=1e-4, atol=1e-5)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -11,6 +11,7 @@ from cartpole_cli.environment_recipes import TASKS, GymnasiumEnvironment, Native
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.policy.onnx_policy import OnnxPolicy
+from cartpole_cli.policy.onnx_trial import survive_trial
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
 from cartpole_cli.runs.checkpoint import build_saved_policy, load_checkpoint
@@ -97,9 +98,11 @@ def load_target(target: str, runs_dir: Path, device: torch.device) -> Target:
         saved = load_saved_policy(path, device)
         return Target(target, saved.policy, saved.recipe.environment)
     try:
-        policy = OnnxPolicy(path.read_bytes(), str(path))
+        model = path.read_bytes()
     except OSError as error:
         raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+    survive_trial(model, str(path))
+    policy = OnnxPolicy(model, str(path))
     if "recipe" in policy.metadata:
         try:
             return Target(target, policy, _recipe(policy.metadata["recipe"], str(path)).environment)

@@ -1,0 +1,61 @@
+"""onnxruntime on one CPU thread, with errors of one line."""
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from cartpole_cli.errors import CartpoleError
+
+FloatArray = NDArray[np.float32]
+
+SILENT = 4
+PROBE = np.array([[0.1, -0.2, 0.03, 0.4], [-1.0, 0.5, -0.1, -0.6], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
+"""Ordinary observations."""
+
+
+class OnnxSession:
+    """A model of one float32 input.
+
+    Args:
+        model: a file's content.
+
+    Raises:
+        CartpoleError: onnxruntime does not load it, or it has other inputs.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = SILENT
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+            inputs = [(entry.name, entry.type) for entry in self._session.get_inputs()]
+            self._output = self._session.get_outputs()[0].name
+        except Exception as error:  # onnxruntime's errors share no class of their own
+            raise CartpoleError(f"not an ONNX file that onnxruntime loads: {_one_line(error)}") from error
+        if [kind for _, kind in inputs] != ["tensor(float)"]:
+            given = ", ".join(" ".join(entry) for entry in inputs) or "none"
+            raise CartpoleError(f"its inputs are: {given}; allowed: one of float32, which takes 4 numbers")
+        ((self._input, _),) = inputs
+
+    def run(self, observation: FloatArray) -> FloatArray:
+        """The first output.
+
+        Raises:
+            CartpoleError: the input does not take that, or the output is no float32 tensor.
+        """
+        try:
+            output = self._session.run([self._output], {self._input: observation})[0]
+        except Exception as error:
+            problem = f"does not take a page's 4 numbers, a tensor of shape [4]: {_one_line(error)}"
+            raise CartpoleError(problem) from error
+        if not isinstance(output, np.ndarray) or output.dtype != np.float32 or output.size == 0:
+            raise CartpoleError("its first output is no float32 tensor; allowed: a force, or logits")
+        return output
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,119 @@
+"""Every command that the documents show is run, with less to do where it would take minutes."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import Ended, captured, process
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+ELSEWHERE = {
+    "pip install -e .": ".ci/run installs by it",
+    "pip install -e '.[dev]'": ".ci/run installs by it",
+    "pytest": ".ci/run tests by it",
+    ".ci/run": "CI runs it",
+    "pip install pre-commit": "a matter of the clone's own .git, tried by hand",
+    "pre-commit install": "the same",
+    "npm ci --ignore-scripts --prefix tests/browser": ".ci/run does it",
+}
+ANY_NUMBER = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?k?")
+SUBSTITUTION = re.compile(r"\$\((cartpole .*?)\)")
+SUITE_EPISODES = ("--episodes", "1")
+
+
+def shell_lines(document: Path) -> list[str]:
+    """The commands of its sh blocks and `cartpole ...` between its words, in order."""
+    text = document.read_text(encoding="utf-8")
+    found = []
+    for block, language, lines, inline in re.findall(r"(```(\w*)\n(.*?)```)|`(cartpole [^`]+)`", text, re.DOTALL):
+        if not block:
+            found.append(" ".join(inline.split()))  # a command's name alone is no command to run
+        elif language == "sh":
+            found += [part for line in lines.splitlines() for part in re.sub(r"\s+#.*", "", line).split(" && ")]
+    return [line for line in found if line]
+
+
+def printed(document: Path) -> list[tuple[str, list[str]]]:
+    """The commands shown behind a `$`, and what they print there."""
+    text = document.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n\$ (.*?)\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    return [(command, output.splitlines()) for command, output in blocks]
+
+
+def shortened(line: str) -> list[str]:
+    words = shlex.split(line)[1:]
+    if words in (["train"], ["eval"], ["export"], ["plot"]):
+        return [*words, "--help"]
+    if words[0] == "train" and not {"--resume", "--dry-run"} & set(words) and "trainer.num_steps" not in line:
+        return [*words, "trainer.num_steps=2000"]
+    if "--suite" in words and "--episodes" not in words:
+        return [*words, *SUITE_EPISODES]
+    return words
+
+
+def run(capfd: pytest.CaptureFixture[str], line: str) -> Ended:
+    words = shortened(line)
+    if words[0] == "recipes":  # typer hands over a context of a class that the types checked here do not know
+        return process(*words)
+    return captured(capfd, *words)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_cartpole_command_works_one_after_the_other(document, capfd):
+    for line in shell_lines(document):
+        if not line.startswith("cartpole "):
+            continue
+        ended = run(capfd, SUBSTITUTION.sub(lambda inner: run(capfd, inner[1]).out.strip(), line))
+        assert ended.code == 0 or ("--threshold" in line and ended.code == 1), (line, ended)
+
+
+def test_every_other_command_is_known_and_run_somewhere():
+    for document in DOCUMENTS:
+        for line in shell_lines(document):
+            if line.startswith("cartpole ") or line in ELSEWHERE:
+                continue
+            assert re.match(r"python benchmarks/[\w/]+\.py", line), (document, line)
+
+
+def test_every_benchmark_in_the_documents_is_run_by_a_test_and_takes_the_options_shown():
+    tested = (Path(__file__).parent / "test_benchmarks.py").read_text(encoding="utf-8")
+    shown: dict[str, set[str]] = {}
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for script, options in re.findall(r"python (benchmarks/[\w/]+\.py)([^`#\n]*)", text):
+            shown.setdefault(script, set()).update(re.findall(r"--[\w-]+", options))
+    assert shown
+    for script, options in shown.items():
+        assert Path(script).name in tested, script
+        told = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True)
+        assert options <= set(re.findall(r"--[\w-]+", told.stdout)), script
+
+
+def test_the_python_in_readme_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, {})
+
+
+@pytest.mark.parametrize(("command", "shown"), printed(ROOT / "README.md"), ids=lambda value: str(value)[:40])
+def test_what_readme_shows_is_printed_but_for_its_numbers(command, shown, capfd):
+    ended = captured(capfd, *shlex.split(command)[1:])
+    got = [_without_numbers(line) for line in (ended.out + ended.err).splitlines()]
+    for line in shown:
+        if line != "...":
+            start = _without_numbers(line.removesuffix(" ..."))
+            assert any(other.startswith(start) for other in got), (line, got)
+    assert ended.code == (2 if shown[0].startswith("error: ") else 0)
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), (document, target)
+
+
+def _without_numbers(line: str) -> str:
+    return ANY_NUMBER.sub("#", line)
