@@ -140,3 +140,7 @@ class DPORecipe(Section):
     """Groups per gradient step; unset: one step per epoch, over all of them."""
     reference_every: PositiveInt = 1
     """Iterations between renewals of the reference policy, by the policy of that moment."""
+
+
+AlgorithmRecipe = Annotated[ReinforceRecipe | PPORecipe | GRPORecipe | DPORecipe, Field(discriminator="name")]
+"""What `Recipe.algorithm` may be: `algorithms/build.py` makes an algorithm of each."""

@@ -11,7 +11,14 @@ import tomli_w
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe, Section
+from cartpole_cli.algorithm_recipes import (
+    AlgorithmRecipe,
+    DPORecipe,
+    GRPORecipe,
+    PPORecipe,
+    ReinforceRecipe,
+    Section,
+)
 from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment, Problem
 
 MAX_ROWS = 2**24
@@ -87,9 +94,7 @@ class LoggerRecipe(Section):
 class Recipe(Section):
     """A whole run. Missing sections and fields take their defaults; an [algorithm] section has to name its own."""
 
-    algorithm: Annotated[ReinforceRecipe | PPORecipe | GRPORecipe | DPORecipe, Field(discriminator="name")] = (
-        ReinforceRecipe()
-    )
+    algorithm: AlgorithmRecipe = ReinforceRecipe()
     environment: Annotated[NativeEnvironment | GymnasiumEnvironment, Field(discriminator="backend")] = (
         NativeEnvironment()
     )

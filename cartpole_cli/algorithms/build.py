@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.algorithm_recipes import AlgorithmRecipe, DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.algorithms.dpo import DPO
 from cartpole_cli.algorithms.grpo import GRPO
 from cartpole_cli.algorithms.interface import Algorithm
@@ -10,7 +10,7 @@ from cartpole_cli.algorithms.ppo import PPO
 from cartpole_cli.algorithms.reinforce import Reinforce
 
 
-def build_algorithm(recipe: ReinforceRecipe | PPORecipe | GRPORecipe | DPORecipe) -> Algorithm:
+def build_algorithm(recipe: AlgorithmRecipe) -> Algorithm:
     """The algorithm a recipe names, with its numbers."""
     match recipe:
         case ReinforceRecipe():

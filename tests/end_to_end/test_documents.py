@@ -22,7 +22,7 @@ ELSEWHERE = {
 }
 ANY_NUMBER = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?k?")
 SUBSTITUTION = re.compile(r"\$\((cartpole .*?)\)")
-SUITE_EPISODES = ("--episodes", "1")
+BRIEF, EPISODES = "brief.toml", ("--episodes", "1")
 
 
 def shell_lines(document: Path) -> list[str]:
@@ -50,9 +50,17 @@ def shortened(line: str) -> list[str]:
         return [*words, "--help"]
     if words[0] == "train" and not {"--resume", "--dry-run"} & set(words) and "trainer.num_steps" not in line:
         return [*words, "trainer.num_steps=2000"]
-    if "--suite" in words and "--episodes" not in words:
-        return [*words, *SUITE_EPISODES]
+    if "page" in words:
+        return [*(BRIEF if word == "page" else word for word in words), *EPISODES]
     return words
+
+
+@pytest.fixture(autouse=True)
+def _brief_suite(tmp_path: Path) -> None:
+    """The shipped suite, as a file, with fewer seconds."""
+    suite = (ROOT / "cartpole_cli" / "robustness" / "suites" / "page.toml").read_text(encoding="utf-8")
+    assert "\nseconds = 60\n" in suite
+    (tmp_path / BRIEF).write_text(suite.replace("\nseconds = 60\n", "\nseconds = 6\n"), encoding="utf-8")
 
 
 def run(capfd: pytest.CaptureFixture[str], line: str) -> Ended:
