@@ -45,6 +45,8 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         CartpoleError: missing, foreign, damaged, of another version or of another kind.
     """
+    if path.exists() and not path.is_file():
+        raise CartpoleError(f"{path}: cannot be read (not a file)")
     try:
         data = path.read_bytes()
     except OSError as error:

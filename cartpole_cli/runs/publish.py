@@ -82,6 +82,6 @@ def _held_out(saved: SavedPolicy) -> dict[str, Any]:
     if saved.path.name == run.best.name and run.evaluation.is_file():
         try:
             return dict(json.loads(run.evaluation.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             pass  # the checkpoint knows a score as well
     return dict(saved.metadata.get("evaluation") or {})

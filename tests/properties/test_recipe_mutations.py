@@ -1,16 +1,20 @@
 """Whatever becomes of a recipe file, it gives a recipe or lines for the user, never another exception."""
 
+import random
 import tomllib
+from contextlib import suppress
 from datetime import date
 
 import pytest
 import tomli_w
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_files import load_recipe, shipped_recipes
+from cartpole_cli.runs.session import Session
 
 VALID = [load_recipe(path).model_dump(mode="json", exclude_none=True) for path in shipped_recipes().values()]
 VALID += [tomllib.loads(path.read_text()) for path in shipped_recipes().values()]
@@ -18,6 +22,35 @@ WORDS = sorted(
     {word for recipe in VALID for section, fields in recipe.items() for word in (section, *fields)}
     | {"ppo", "reinforce", "grpo", "dpo", "group_size", "branch_from", "reference_every", "label_smoothing"}
     | {"native", "gymnasium", "CartPole-v1", "ContinuousCartPole-v1", "gaussian", "wandb", "vector_entry_point"}
+)
+
+TEXTS = [path.read_text(encoding="utf-8") for path in shipped_recipes().values()]
+VALUES = [*(f'"{word}"' for word in WORDS), "0", "1", "-1", "2", "16", "1.0", "0.5", "-0.0", "1e-9", "1e308", "1e999"]
+VALUES += [
+    "nan",
+    "inf",
+    "true",
+    "false",
+    "[]",
+    "[16, 16]",
+    "[[]]",
+    "{}",
+    '""',
+    "9" * 30,
+    "0x7fffffffffffffff",
+    "2024-02-29",
+]
+MUTATIONS = 10_000
+TRAINED = 40
+SMALL = (
+    "environment.num_envs=16",
+    "trainer.num_steps=1",
+    "trainer.num_seeds=1",
+    "trainer.evaluation_episodes=2",
+    "trainer.render_every=0",
+    "trainer.device=cpu",
+    "logger.type=disabled",
+    "policy.hidden_sizes=[16]",
 )
 
 words = st.sampled_from(WORDS) | st.text(max_size=8)
@@ -88,7 +121,8 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("mutations") / "mutated.toml"
 
 
-def check(path, source, changes):
+def check(path, source, changes) -> bool:
+    """Whether it is a recipe."""
     path.write_bytes(source)
     try:
         recipe = load_recipe(path, changes)
@@ -96,12 +130,13 @@ def check(path, source, changes):
         problems = error.problems
     else:
         assert Recipe.model_validate(tomllib.loads(recipe.to_toml())) == recipe
-        return
+        return True
     assert problems
     for problem in problems:
         assert problem.strip()
         assert len(problem.splitlines()) == 1
         assert "Traceback" not in problem
+    return False
 
 
 often = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -123,3 +158,55 @@ def test_a_scribbled_recipe_file_is_accepted_or_explained(path, source):
 @given(data=st.sampled_from(VALID) | mutated(), changes=overrides)
 def test_random_overrides_are_accepted_or_explained(path, data, changes):
     check(path, tomli_w.dumps(data).encode(), changes)
+
+
+def mutated_text(rng: random.Random) -> bytes:
+    """A shipped recipe with a few lines, words or characters dropped, doubled, moved or replaced."""
+    text = rng.choice(TEXTS)
+    for _ in range(rng.randint(1, 3)):
+        lines = text.split("\n")
+        line = rng.randrange(len(lines))
+        at = rng.randrange(len(text) + 1)
+        match rng.randrange(6):
+            case 0:
+                del lines[line]
+                text = "\n".join(lines)
+            case 1:
+                lines.insert(rng.randrange(len(lines)), lines[line])
+                text = "\n".join(lines)
+            case 2:
+                key, _, _ = lines[line].partition("=")
+                lines[line] = f"{key}= {rng.choice(VALUES)}"
+                text = "\n".join(lines)
+            case 3:
+                lines.insert(line, f"{rng.choice(WORDS)} = {rng.choice(VALUES)}")
+                text = "\n".join(lines)
+            case 4:
+                text = text[:at] + text[at + rng.randint(1, 4) :]
+            case 5:
+                text = text[:at] + chr(rng.choice([*range(128), 0xE9, 0x2028, 0xFEFF])) + text[at:]
+    return text.encode()
+
+
+def test_ten_thousand_mutated_files_are_accepted_or_explained(path):
+    rng = random.Random(0)
+    accepted = 0
+    for _ in range(MUTATIONS):
+        source = mutated_text(rng)
+        accepted += check(path, source, [])
+    assert MUTATIONS / 10 < accepted < MUTATIONS / 2
+
+
+def test_an_accepted_mutation_trains_or_is_explained(path, tmp_path):
+    rng = random.Random(1)
+    device, trained = torch.device("cpu"), 0
+    while trained < TRAINED:
+        path.write_bytes(mutated_text(rng))
+        with suppress(CartpoleError):
+            recipe = load_recipe(path, SMALL)
+            session = Session.create(
+                recipe, device=device, recipe_name="mutated", runs_dir=tmp_path, name=None, tell=print
+            )
+            with session:
+                next(session.reports())
+            trained += 1
