@@ -1,5 +1,6 @@
 """Where an iteration's numbers go: metrics.jsonl always, Weights & Biases when asked."""
 
+import atexit
 import errno
 import json
 import logging
@@ -144,6 +145,7 @@ class WandbTracker:
         except Exception as error:  # as above
             self._run = None
             self._tell(f"warning: W&B failed: {_first_line(error)}; logging to metrics.jsonl only")
+            atexit.register(_leave_quietly)
 
 
 def build_trackers(
@@ -154,6 +156,14 @@ def build_trackers(
     if recipe.logger.type == "wandb" and recipe.logger.mode != "disabled":
         trackers.append(WandbTracker(recipe, metrics.parent, run_id, tell, resumed=resumed, study=study))
     return trackers
+
+
+def _leave_quietly() -> None:
+    """What W&B does at exit, where it may have no service left to tell: before it prints a traceback of its own."""
+    import wandb  # noqa: PLC0415  # as above
+
+    with suppress(Exception, SystemExit):
+        wandb.teardown()
 
 
 def _video(path: Path) -> Any:
