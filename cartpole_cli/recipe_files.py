@@ -1,37 +1,22 @@
-"""Recipe files: find them, read them, apply KEY=VALUE overrides, and say plainly what is wrong with them."""
+"""Recipe files: find them, read them, apply KEY=VALUE overrides; `recipe_errors.py` says what is wrong with them."""
 
 import re
 import shutil
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, did_you_mean
 from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe_errors import COMMAND_LINE, VARIANTS, explain
 
-COMMAND_LINE = "command line"
 OVERRIDE = re.compile(r"\s*[^.=\s+~][^.=\s]*(\.[^.=\s]+){1,2}\s*=")
 RIGHT_OVERRIDE = "not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
-
-
-def _variants(section: str) -> tuple[str, dict[str, type[BaseModel]]]:
-    """A section that is a union: the field that tells its members apart, and the members by its values."""
-    field = Recipe.model_fields[section]
-    tag = str(field.discriminator)
-    return tag, {get_args(member.model_fields[tag].annotation)[0]: member for member in get_args(field.annotation)}
-
-
-VARIANTS = {section: _variants(section) for section in ("algorithm", "environment")}
-SECTIONS: dict[str, type[BaseModel]] = {
-    section: type(field.default) for section, field in Recipe.model_fields.items() if section not in VARIANTS
-}
 
 
 def shipped_folder() -> Path:
@@ -140,16 +125,10 @@ def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: st
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        raise CartpoleError(*problems, *_explain(error, source, overridden)) from error
+        raise CartpoleError(*problems, *explain(error, source, overridden)) from error
     if problems:
         raise CartpoleError(*problems)
     return recipe
-
-
-def did_you_mean(word: str, choices: Sequence[str]) -> str:
-    """ "; did you mean 'x'?" if a choice is close, else nothing."""
-    close = get_close_matches(word, choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _recipe_hint(word: str) -> str:
@@ -188,63 +167,3 @@ def _keep_shared_fields(
         known = members[chosen].model_fields
         foreign = {name for member in members.values() for name in member.model_fields} - set(known)
         data[section] = {key: value for key, value in fields.items() if key not in foreign}
-
-
-def _explain(error: ValidationError, source: str, overridden: set[str]) -> list[str]:
-    lines = []
-    errors = error.errors(include_url=False)
-    inner = {details["loc"][:end] for details in errors for end in range(len(details["loc"]))}
-    for details in errors:
-        if details["loc"] and details["loc"] in inner:
-            continue  # a list that is wrong because its items are
-        across = details["type"] == "across_fields"
-        for key, given, reason in details["ctx"]["problems"] if across else [_problem(details)]:
-            prefixes = {".".join(key.split(".")[:parts]) for parts in (2, 3)}
-            where = COMMAND_LINE if prefixes & overridden else source
-            shown = "" if given is None else f" = {_short(given)}"
-            lines.append(f"{where}: {key}{shown}: {reason}")
-    return lines
-
-
-def _problem(details: ErrorDetails) -> tuple[str, Any, str]:
-    """(dotted key, given or None, reason) of one of pydantic's errors."""
-    path = [str(part) for part in details["loc"]]
-    section, given, context = path[0] if path else "", details["input"], details.get("ctx", {})
-    tag, members = VARIANTS.get(section, ("", {}))
-    if details["type"] == "union_tag_not_found":
-        return f"{section}.{tag}", None, f"missing; allowed: {_listed(members)}"
-    if details["type"] == "union_tag_invalid":
-        chosen = str(context.get("tag"))
-        return f"{section}.{tag}", chosen, f"allowed: {_listed(members)}{did_you_mean(chosen, list(members))}"
-    model = members[path.pop(1)] if members and len(path) > 1 else SECTIONS.get(section, Recipe)
-    key = ".".join(path)
-    if details["type"] == "extra_forbidden":
-        names = list(Recipe.model_fields if len(path) == 1 else _model_of(model, path[1:-1]).model_fields)
-        guess = did_you_mean(path[-1], names) or f"; allowed: {', '.join(names)}"
-        return key, given, f"unknown {'section' if len(path) == 1 else 'field'}{guess}"
-    if details["type"] == "literal_error":
-        guess = did_you_mean(given, context["expected"].split("'")[1::2]) if isinstance(given, str) else ""
-        return key, given, f"allowed: {context['expected']}{guess}"
-    table = f"a table, [{key}]"
-    plain = {"tuple_type": "a list, as in [64, 64]", "model_type": table, "model_attributes_type": table}
-    allowed = plain.get(details["type"]) or re.sub(r"^\w+ should (be )?", "", details["msg"])
-    return key or "recipe", given, f"allowed: {allowed}"
-
-
-def _model_of(model: type[BaseModel], names: list[str]) -> type[BaseModel]:
-    """The section within a section, within ..., of those names."""
-    for name in names:
-        model = next(kind for kind in get_args(model.model_fields[name].annotation) if issubclass(kind, BaseModel))
-    return model
-
-
-def _listed(names: "dict[str, type[BaseModel]]") -> str:
-    return ", ".join(repr(name) for name in names)
-
-
-def _short(value: Any, limit: int = 60) -> str:
-    try:
-        text = repr(value)
-    except ValueError:
-        return "a number with thousands of digits"
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -9,8 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe_files import did_you_mean
+from cartpole_cli.errors import CartpoleError, did_you_mean
 from cartpole_cli.robustness.suite import Condition, Pushing, Suite
 
 PARTS: dict[str, type[BaseModel]] = {"condition": Condition, "pushes": Pushing}

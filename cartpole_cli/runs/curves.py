@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe_files import did_you_mean
+from cartpole_cli.errors import CartpoleError, did_you_mean
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.reading import seed_folders
 from cartpole_cli.training.aggregates import interquartile_means

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, did_you_mean
 from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
+from cartpole_cli.recipe_files import resolve_recipe
 from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_file
 

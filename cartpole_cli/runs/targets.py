@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from cartpole_cli.environment_recipes import TASKS, GymnasiumEnvironment, NativeEnvironment
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, did_you_mean
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.policy.onnx_policy import OnnxPolicy
 from cartpole_cli.policy.onnx_trial import survive_trial
 from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_files import did_you_mean, resolve_recipe
+from cartpole_cli.recipe_files import resolve_recipe
 from cartpole_cli.runs.checkpoint import build_saved_policy, load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.ranking import ranked, winner

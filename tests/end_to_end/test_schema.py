@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_files import VARIANTS, shipped_recipes
+from cartpole_cli.recipe_errors import VARIANTS
+from cartpole_cli.recipe_files import shipped_recipes
 
 KNOWN = {
     "$defs",

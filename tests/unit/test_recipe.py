@@ -11,9 +11,8 @@ from pydantic import BaseModel, ValidationError
 from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
+from cartpole_cli.recipe_errors import SECTIONS, VARIANTS
 from cartpole_cli.recipe_files import (
-    SECTIONS,
-    VARIANTS,
     copy_recipe,
     describe,
     find_recipe,
