@@ -6,6 +6,7 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.onnx_session import PROBE, OnnxSession
@@ -45,7 +46,9 @@ def survive_trial(model: bytes, name: str) -> None:
 def _limit_memory() -> None:
     if sys.platform != "win32":
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (BYTES if hard == resource.RLIM_INFINITY else min(BYTES, hard), hard))
+        with suppress(ValueError, OSError):  # macOS sets none
+            soft = BYTES if hard == resource.RLIM_INFINITY else min(BYTES, hard)
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _problem(model: bytes) -> str:
