@@ -94,6 +94,7 @@ def cut_short(session: Session, iterations: int) -> None:
     for _, _ in zip(range(iterations), session.reports(), strict=False):
         pass
     session.trainer.environment.close()
+    session._lock.release()  # as the end of a killed process does
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
