@@ -1,7 +1,9 @@
 """What a user is told when something cannot be done."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class CartpoleError(Exception):
@@ -11,11 +13,31 @@ class CartpoleError(Exception):
     """
 
     def __init__(self, *problems: str) -> None:
-        self.problems = tuple(" ".join(problem.splitlines()) for problem in problems)
+        self.problems = tuple(printable(" ".join(problem.splitlines())) for problem in problems)
         super().__init__("\n".join(self.problems))
 
 
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """Names of folders and fields of files may hold anything, control sequences too: such letters as escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """What somebody else's error says, in one line."""
+    return printable(" ".join(str(error).split())[:limit]) or type(error).__name__
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises CartpoleError where reading a file raises OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def did_you_mean(word: str, choices: Sequence[str]) -> str:
-    """ "; did you mean 'x'?" if a choice is close, else nothing."""
-    close = get_close_matches(word, choices, n=1)
+    """ "; did you mean 'x'?" if another choice is close, else nothing."""
+    close = get_close_matches(word, [choice for choice in choices if choice != word], n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

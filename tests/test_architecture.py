@@ -12,6 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Lower layers first. A module may import from lower layers and from its own folder.
 LAYERS = [
     ["errors", "randomness"],
+    ["files"],
     ["algorithm_recipes"],
     ["environment_recipes"],
     ["recipe"],
@@ -36,6 +37,7 @@ LEAVES = [
 ]
 WITHOUT_TORCH = [
     "errors.py",
+    "files.py",
     "algorithm_recipes.py",
     "environment_recipes.py",
     "recipe.py",

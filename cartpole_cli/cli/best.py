@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cartpole_cli.cli.tables import Column, fitting, plain_table, printable, rich_table
+from cartpole_cli.cli.tables import Column, fitting, plain_table, rich_table
+from cartpole_cli.errors import printable
 
 if TYPE_CHECKING:
     from cartpole_cli.runs.fields import Score

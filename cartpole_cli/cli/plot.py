@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cartpole_cli.cli.tables import printable
+from cartpole_cli.errors import printable
 
 MAX_WIDTH = 100
 

@@ -7,8 +7,8 @@ from typing import Any
 import typer
 
 from cartpole_cli.cli.progress import ScoringProgress
-from cartpole_cli.cli.tables import Column, fitting, plain_table, printable, rich_table
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.cli.tables import Column, fitting, plain_table, rich_table
+from cartpole_cli.errors import CartpoleError, printable
 
 BAR_WIDTH = 20
 DISPENSABLE = ("recovers in", "upright", "", "on rail", "95 % interval", "episodes")

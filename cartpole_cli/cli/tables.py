@@ -52,9 +52,3 @@ def plain_table(columns: list[Column]) -> list[str]:
         for column in columns
     ]
     return [(" " * GAP).join(row).rstrip() for row in zip(*padded, strict=True)]
-
-
-def printable(text: str, encoding: str = "utf-8") -> str:
-    """Names of folders and fields of files may hold anything, control sequences too."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)

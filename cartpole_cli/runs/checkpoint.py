@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.files import write_file
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.runs.directory import write_file
 
 FORMAT_VERSION = 1
 TRAILER = re.compile(rb"\ncartpole-checkpoint (\d+) ([0-9a-f]{64})\n\Z")

@@ -1,14 +1,14 @@
-"""Names and paths of a run's files, and the one way they are written."""
+"""Names and paths of a run's files."""
 
 import json
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.files import write_file
 
 FORBIDDEN = re.compile(
     r"""[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff] | [ .]\Z |
@@ -92,38 +92,12 @@ class RunDirectory:
         return self.path / "videos" / f"step_{env_steps:09d}.mp4"
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside `path` and rename: the file is whole, or as it was.
-
-    No folder is made, so that one that was removed stays removed.
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file: it is whole, or as it was.
 
     Raises:
         CartpoleError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder where there is none, but not the one above it.
-
-    Raises:
-        CartpoleError: it cannot be made.
-    """
-    try:
-        path.mkdir(exist_ok=True)
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be made ({error.strerror})") from error
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """As `write_file`."""
     write_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.files import make_folder, write_file
 from cartpole_cli.onnx_export import NUM_EPISODES, NUM_STATES, export_policy
-from cartpole_cli.runs.directory import RunDirectory, make_folder, write_file
+from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.targets import SavedPolicy, load_saved_policy
 
 PACKAGES = ("cartpole-cli", "torch", "onnx", "onnxruntime")

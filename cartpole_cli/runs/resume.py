@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.files import write_file
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_files import resolve_recipe
 from cartpole_cli.runs.checkpoint import load_checkpoint
-from cartpole_cli.runs.directory import RunDirectory, write_file
+from cartpole_cli.runs.directory import RunDirectory
 
 FIXED = ("environment", "policy", "algorithm.name", "trainer.seed", "trainer.num_seeds")
 

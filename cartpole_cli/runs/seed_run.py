@@ -7,10 +7,11 @@ from uuid import uuid4
 
 from torch import Tensor
 
+from cartpole_cli.files import make_folder, write_file
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
-from cartpole_cli.runs.directory import RunDirectory, make_folder, write_file, write_json
+from cartpole_cli.runs.directory import RunDirectory, write_json
 from cartpole_cli.runs.resume import trim_metrics
 from cartpole_cli.runs.summary import Summary
 from cartpole_cli.runs.trackers import Tracker, build_trackers

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.files import make_folder, write_file
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
-from cartpole_cli.runs.directory import RunDirectory, make_folder, write_file, write_json
+from cartpole_cli.runs.directory import RunDirectory, write_json
 from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.manifest import describe_circumstances
 from cartpole_cli.runs.resume import Resumable

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.files import write_file
 from cartpole_cli.runs import directory
-from cartpole_cli.runs.directory import RunDirectory, write_file
+from cartpole_cli.runs.directory import RunDirectory
 
 
 def create(runs_dir: Path, name: str | None = None) -> RunDirectory:

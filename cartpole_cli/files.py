@@ -1,0 +1,99 @@
+"""Files as this tool reads and writes them: regular ones, up to a size; and whole, or as they were.
+
+What a folder holds may be anybody's: opening a FIFO waits for ever, a device never ends.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from cartpole_cli.errors import CartpoleError
+
+MAX_TEXT = 16 << 20
+"""Bytes of a recipe, a manifest, a score: 1,000 times what is written."""
+MAX_METRICS = 1 << 30
+"""Bytes of metrics.jsonl: millions of iterations."""
+
+
+def open_regular(path: Path, most: int) -> BinaryIO:
+    """Open a regular file of at most so many bytes, without waiting for anybody.
+
+    Raises:
+        OSError: it is missing, no regular file, too large, or not ours to read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= most:
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EFBIG, f"larger than {most >> 20:,} MiB", str(path))
+    raise OSError(errno.EINVAL, "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file", str(path))
+
+
+def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    with open_regular(path, most) as file:
+        return file.read(most)
+
+
+def read_text(path: Path, most: int = MAX_TEXT) -> str:
+    """The same as text.
+
+    Raises:
+        OSError: as `open_regular`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return read_bytes(path, most).decode("utf-8").replace("\r\n", "\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path`, of the same ending, to write to: what is there in the end takes the place of `path`.
+
+    If anything goes wrong, `path` is as it was and the other name is gone. No folder is made, so that one that was
+    removed stays removed.
+
+    Raises:
+        CartpoleError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file: it is whole, or as it was.
+
+    Raises:
+        CartpoleError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def make_folder(path: Path, *, parents: bool = False) -> None:
+    """Make a folder where there is none, and those above it only if asked to.
+
+    Raises:
+        CartpoleError: it cannot be made.
+    """
+    try:
+        path.mkdir(exist_ok=True, parents=parents)
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be made ({error.strerror})") from error
