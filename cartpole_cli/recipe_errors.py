@@ -1,28 +1,19 @@
 """What is wrong with a recipe, in lines for the user: the file, the field, what was given and what would be right."""
 
 import re
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from cartpole_cli.errors import did_you_mean
 from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe_fields import SECTIONS, VARIANTS, section_within
 
 COMMAND_LINE = "command line"
-
-
-def _variants(section: str) -> tuple[str, dict[str, type[BaseModel]]]:
-    """A section that is a union: the field that tells its members apart, and the members by its values."""
-    field = Recipe.model_fields[section]
-    tag = str(field.discriminator)
-    return tag, {get_args(member.model_fields[tag].annotation)[0]: member for member in get_args(field.annotation)}
-
-
-VARIANTS = {section: _variants(section) for section in ("algorithm", "environment")}
-SECTIONS: dict[str, type[BaseModel]] = {
-    section: type(field.default) for section, field in Recipe.model_fields.items() if section not in VARIANTS
-}
+NULLS = {"", "none", "nil", "unset", "undefined"}
+"""What people write for null, in any case of letters."""
 
 
 def explain(error: ValidationError, source: str, overridden: set[str]) -> list[str]:
@@ -40,15 +31,19 @@ def explain(error: ValidationError, source: str, overridden: set[str]) -> list[s
         if details["loc"] and details["loc"] in inner:
             continue  # a list that is wrong because its items are
         across = details["type"] == "across_fields"
-        for key, given, reason in details["ctx"]["problems"] if across else [_problem(details)]:
-            prefixes = {".".join(key.split(".")[:parts]) for parts in (2, 3)}
-            where = COMMAND_LINE if prefixes & overridden else source
+        for key, given, reason in details["ctx"]["problems"] if across else [_problem(details, overridden)]:
+            where = COMMAND_LINE if _prefixes(key) & overridden else source
             shown = "" if given is None else f" = {_short(given)}"
             lines.append(f"{where}: {key}{shown}: {reason}")
     return lines
 
 
-def _problem(details: ErrorDetails) -> tuple[str, Any, str]:
+def _prefixes(key: str) -> set[str]:
+    """The keys of a field and of the section within a section that it stands in."""
+    return {".".join(key.split(".")[:parts]) for parts in (2, 3)}
+
+
+def _problem(details: ErrorDetails, overridden: set[str]) -> tuple[str, Any, str]:
     """(dotted key, given or None, reason) of one of pydantic's errors."""
     path = [str(part) for part in details["loc"]]
     section, given, context = path[0] if path else "", details["input"], details.get("ctx", {})
@@ -70,13 +65,28 @@ def _problem(details: ErrorDetails) -> tuple[str, Any, str]:
     table = f"a table, [{key}]"
     plain = {"tuple_type": "a list, as in [64, 64]", "model_type": table, "model_attributes_type": table}
     allowed = plain.get(details["type"]) or re.sub(r"^\w+ should (be )?", "", details["msg"])
-    return key or "recipe", given, f"allowed: {allowed}"
+    hint = _null_hint(key, given, _field_of(model, path[1:])) if _prefixes(key) & overridden else ""
+    return key or "recipe", given, f"allowed: {allowed}{hint}"
+
+
+def _null_hint(key: str, given: Any, field: FieldInfo | None) -> str:
+    """How the command line unsets a field, where somebody tried to."""
+    if field is None:
+        return ""
+    if given is None:
+        return f"; ~{key} gives its default"
+    unsets = isinstance(given, str) and given.lower() in NULLS and field.default is None
+    return "; did you mean null?" if unsets else ""
+
+
+def _field_of(model: type[BaseModel], names: list[str]) -> FieldInfo | None:
+    return _model_of(model, names[:-1]).model_fields.get(names[-1]) if names else None
 
 
 def _model_of(model: type[BaseModel], names: list[str]) -> type[BaseModel]:
     """The section within a section, within ..., of those names."""
     for name in names:
-        model = next(kind for kind in get_args(model.model_fields[name].annotation) if issubclass(kind, BaseModel))
+        model = section_within(model, name) or model
     return model
 
 

@@ -1,7 +1,5 @@
-"""Recipe files: find them, read them, apply KEY=VALUE overrides; `recipe_errors.py` says what is wrong with them."""
+"""Recipe files: find, read and copy them; `recipe_overrides.py` changes fields, `recipe_errors.py` tells mistakes."""
 
-import re
-import shutil
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,14 +7,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.errors import CartpoleError, did_you_mean, reading
+from cartpole_cli.files import read_bytes, read_text, write_file
 from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_errors import COMMAND_LINE, VARIANTS, explain
-
-OVERRIDE = re.compile(r"\s*[^.=\s+~][^.=\s]*(\.[^.=\s]+){1,2}\s*=")
-RIGHT_OVERRIDE = "not SECTION.FIELD=VALUE; right would be trainer.num_steps=5000"
+from cartpole_cli.recipe_errors import COMMAND_LINE, explain
+from cartpole_cli.recipe_overrides import OVERRIDE, RIGHT_OVERRIDE, apply, new_tables, parse
 
 
 def shipped_folder() -> Path:
@@ -63,9 +60,8 @@ def read_recipe(path: Path) -> str:
         CartpoleError: the file cannot be read, or is no text.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+        with reading(path):
+            return read_text(path)
     except UnicodeDecodeError as error:
         raise CartpoleError(f"{path}: not valid TOML: {error}") from error
 
@@ -77,15 +73,17 @@ def copy_recipe(name: str, destination: Path) -> Path:
         CartpoleError: there is no such recipe, the destination exists or cannot be written.
     """
     source = find_recipe(name)
+    with reading(source):
+        content = read_bytes(source)
     target = destination
     try:
         if destination.is_dir():
             target = destination / source.name
         if target.exists():
             raise CartpoleError(f"{target} exists already: give another path")
-        shutil.copyfile(source, target)
     except OSError as error:
         raise CartpoleError(f"{target}: cannot be written ({error.strerror})") from error
+    write_file(target, content)
     return target
 
 
@@ -94,7 +92,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: a TOML file.
-        overrides: KEY=VALUE, the key dotted, the value TOML or a bare word.
+        overrides: KEY=VALUE, the key dotted, the value TOML, a bare word, or null to unset an optional field;
+            ~KEY for the field's default.
 
     Raises:
         CartpoleError: one line per problem, all problems at once.
@@ -104,23 +103,20 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
         raise CartpoleError(f"{path}: not valid TOML: {error}") from error
+    if not data:
+        raise CartpoleError(f"{path}: an empty recipe; expected a section, as in [trainer]")
     return resolve_recipe(data, overrides, source=str(path))
 
 
 def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: str) -> Recipe:
     """Validate recipe data with overrides on top; `source` names the data in messages."""
     malformed = [override for override in overrides if not OVERRIDE.match(override)]
-    changes = [_parse_override(override) for override in overrides if override not in malformed]
-    overridden = {".".join(key) for key, _ in changes} | {key[0] for key, _ in changes if key[0] not in data}
+    changes = [parse(override) for override in overrides if override not in malformed]
+    overridden = {name for change in changes for name in (change.dotted, *new_tables(data, change.key))}
     environment = data.setdefault("environment", {})
     if isinstance(environment, dict):
         environment.setdefault("backend", "native")
-    for section, (tag, members) in VARIANTS.items():
-        chosen = [value for key, value in changes if key == [section, tag]]
-        if chosen:
-            _keep_shared_fields(data, section, tag, members, chosen[-1])
-    for key, value in changes:
-        _set(data, key, value)
+    apply(data, changes)
     problems = [f"{COMMAND_LINE}: {override!r}: {RIGHT_OVERRIDE}{_recipe_hint(override)}" for override in malformed]
     try:
         recipe = Recipe.model_validate(data)
@@ -134,36 +130,3 @@ def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: st
 def _recipe_hint(word: str) -> str:
     name = word.removesuffix(".toml")
     return f"; did you mean --recipe {name}?" if name in shipped_recipes() else ""
-
-
-def _parse_override(override: str) -> tuple[list[str], Any]:
-    key, _, text = override.partition("=")
-    parts = key.strip().split(".")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return parts, text.strip()
-    if len(parsed) > 1:
-        return parts, text.strip()
-    value = parsed["value"]
-    whole = isinstance(value, float) and value.is_integer() and "e" in text.lower()
-    return parts, int(value) if whole else value  # 1e5 is how people write a budget
-
-
-def _set(data: dict[str, Any], key: list[str], value: Any) -> None:
-    for name in key[:-1]:
-        data = data.setdefault(name, {})
-        if not isinstance(data, dict):
-            return
-    data[key[-1]] = value
-
-
-def _keep_shared_fields(
-    data: dict[str, Any], section: str, tag: str, members: dict[str, type[BaseModel]], chosen: Any
-) -> None:
-    """Drop what a recipe sets for another algorithm (or backend) when the command line chooses a new one."""
-    fields = data.get(section)
-    if isinstance(fields, dict) and fields.get(tag) != chosen and isinstance(chosen, str) and chosen in members:
-        known = members[chosen].model_fields
-        foreign = {name for member in members.values() for name in member.model_fields} - set(known)
-        data[section] = {key: value for key, value in fields.items() if key not in foreign}

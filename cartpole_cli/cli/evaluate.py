@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
+from cartpole_cli.cli.completion import complete_device, complete_run
 from cartpole_cli.cli.progress import ScoringProgress
 from cartpole_cli.cli.robustness import show_suite
 from cartpole_cli.cli.scores import print_scores
@@ -17,7 +18,11 @@ DEFAULT_EPISODES = 100
 def evaluate(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="TARGET...", help="Checkpoints, runs or studies (folders or names), or ONNX files."),
+        typer.Argument(
+            metavar="TARGET...",
+            help="Checkpoints, runs or studies (folders or names), or ONNX files.",
+            autocompletion=complete_run,
+        ),
     ],
     suite: Annotated[
         str | None, typer.Option(help="Put them to a page's conditions instead: 'page', or a file of your own.")
@@ -32,7 +37,7 @@ def evaluate(
     threshold: Annotated[
         float | None, typer.Option(help="Exit with 1 if a mean return (a suite's overall %) is below.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = "cpu",
     video: Annotated[Path | None, typer.Option(help="Film the first episode: a .mp4 or .gif ([video] extra).")] = None,
     heatmap: Annotated[
         Path | None, typer.Option(help="Draw where on a suite's slider grid it stands: a .png ([plot] extra).")

@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
+from cartpole_cli.cli.completion import complete_run
+
 
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint, a run's folder, or a run's name.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A checkpoint, a run's folder, or a run's name.", autocompletion=complete_run)
+    ],
     output: Annotated[Path | None, typer.Option(help="The file to write; default: beside the checkpoint.")] = None,
     opset: Annotated[int, typer.Option(min=17, max=20, help="ONNX operator set.")] = 18,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cartpole_cli.cli.completion import complete_run
 from cartpole_cli.errors import printable
 
 MAX_WIDTH = 100
@@ -26,7 +27,12 @@ class YAxis(StrEnum):
 
 
 def plot(
-    targets: Annotated[list[str], typer.Argument(metavar="RUN_OR_STUDY...", help="Runs or studies: folders or names.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_OR_STUDY...", help="Runs or studies: folders or names.", autocompletion=complete_run
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option(help="Draw a picture, a .svg or .png ([plot] extra), instead of a chart here.")
     ] = None,

@@ -1,16 +1,27 @@
-"""`cartpole recipes`: list, show and copy recipes; the schema of them all."""
+"""`cartpole recipes`: list, show and copy recipes; explain their fields; the schema of them all."""
 
+import shutil
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-recipes_app = typer.Typer(help="List, show and copy recipes.", rich_markup_mode=None)
+from cartpole_cli.cli.completion import complete_field, complete_recipe
+from cartpole_cli.errors import printable
+
+if TYPE_CHECKING:
+    from cartpole_cli.recipe_fields import Entry
+
+MAX_WIDTH = 100
+INDENT = "    "
+
+recipes_app = typer.Typer(help="List, show, copy and explain recipes.", rich_markup_mode=None)
 
 
 @recipes_app.callback(invoke_without_command=True)
 def list_recipes(context: typer.Context) -> None:
-    """List the shipped recipes, or show and copy one."""
+    """List the shipped recipes; show, copy or explain one."""
     if context.invoked_subcommand is None:
         from cartpole_cli.recipe_files import describe, shipped_recipes
 
@@ -31,7 +42,7 @@ def schema() -> None:
 
 
 @recipes_app.command()
-def show(name: Annotated[str, typer.Argument(help="A recipe's name or path.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help="A recipe's name or path.", autocompletion=complete_recipe)]) -> None:
     """Print a recipe."""
     from cartpole_cli.recipe_files import find_recipe, read_recipe
 
@@ -40,10 +51,52 @@ def show(name: Annotated[str, typer.Argument(help="A recipe's name or path.")]) 
 
 @recipes_app.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="A recipe's name or path.")],
+    name: Annotated[str, typer.Argument(help="A recipe's name or path.", autocompletion=complete_recipe)],
     path: Annotated[Path, typer.Argument(help="A file, or a folder to put it in.")] = Path(),
 ) -> None:
     """Copy a recipe, to edit it."""
     from cartpole_cli.recipe_files import copy_recipe
 
-    print(copy_recipe(name, path))
+    print(printable(str(copy_recipe(name, path))))
+
+
+@recipes_app.command(name="explain")
+def explain_fields(
+    topic: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SECTION[.FIELD]]",
+            help="A section, a field by its key or name alone, or an algorithm; default: the sections.",
+            autocompletion=complete_field,
+        ),
+    ] = None,
+) -> None:
+    """Explain what recipes may say: each field's default, what it takes, and what it does.
+
+    A field is written as the command line takes it, SECTION.FIELD=VALUE. "unset": it has no value by default;
+    SECTION.FIELD=null unsets it, ~SECTION.FIELD gives a field its default.
+    """
+    from cartpole_cli.recipe_fields import entries, entries_about, heading
+
+    said = ""
+    for entry in entries() if topic is None else entries_about(topic):
+        if heading(entry) != said:
+            print("\n" * bool(said and topic) + _wrapped(said := heading(entry)))
+        if topic is not None:
+            print(_explanation(entry))
+    if topic is None:
+        print("their fields: cartpole recipes explain SECTION")
+
+
+def _explanation(entry: "Entry") -> str:
+    if entry.field.is_required():
+        default = " (required)"
+    else:
+        default = " (unset)" if entry.default is None else f"={entry.default}"
+    return "\n".join([f"{entry.key}{default}", *(_wrapped(text, INDENT) for text in (entry.takes, entry.sentence))])
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
+    lines = textwrap.wrap(text, width - len(indent), break_long_words=False, break_on_hyphens=False)
+    return textwrap.indent("\n".join(lines), indent)

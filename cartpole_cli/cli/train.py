@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cartpole_cli.cli.completion import complete_device, complete_recipe, complete_run
+
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
@@ -34,13 +36,18 @@ def train(
             show_default=False,
         ),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A recipe's name or path; default: reinforce.")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with a run, by its folder or name.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's name or path; default: reinforce.", autocompletion=complete_recipe)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with a run, by its folder or name.", autocompletion=complete_run),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Same as trainer.seed=SEED.")] = None,
     seeds: Annotated[
         int | None, typer.Option(metavar="N", help="A study: N seeds from SEED on, trained as one computation.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The run's folder in the runs folder.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_errors import VARIANTS
+from cartpole_cli.recipe_fields import VARIANTS
 from cartpole_cli.recipe_files import shipped_recipes
 
 KNOWN = {

@@ -71,6 +71,7 @@ snippets = st.sampled_from(
 overrides = st.lists(
     st.text(max_size=30)
     | st.builds("{}.{}={}".format, words, words, values | snippets)
+    | st.builds("~{}.{}".format, words, words)
     | st.builds("{}={}".format, st.sampled_from([f"{s}.{f}" for r in VALID for s, v in r.items() for f in v]), values),
     max_size=4,
 )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
-from cartpole_cli.recipe_errors import SECTIONS, VARIANTS
+from cartpole_cli.recipe_fields import SECTIONS, VARIANTS, entries
 from cartpole_cli.recipe_files import (
     copy_recipe,
     describe,
@@ -83,8 +83,14 @@ def test_the_resolved_recipe_names_every_field_that_is_set(path):
         assert set(fields) == set(type(model).model_fields) - unset
 
 
-def test_an_empty_file_is_the_default_recipe(write):
-    recipe = load_recipe(write(""))
+@pytest.mark.parametrize("text", ["", "# a comment is all that was written", "\n\n"])
+def test_an_empty_file_is_no_recipe(write, text):
+    path = write(text)
+    assert the_problem(path, "algorithm.name=ppo") == f"{path}: an empty recipe; expected a section, as in [trainer]"
+
+
+def test_an_empty_section_is_the_default_recipe(write):
+    recipe = load_recipe(write("[trainer]"))
     assert recipe == Recipe()
     assert isinstance(recipe.algorithm, ReinforceRecipe)
     assert isinstance(recipe.environment, NativeEnvironment)
@@ -493,6 +499,99 @@ def test_malformed_overrides_are_reported_together():
     assert len(problems(find_recipe("ppo"), "seed=1", "a.b.c=1", "trainer.seed=-1")) == 3
 
 
+# Unsetting
+
+
+OPTIONAL = {entry.key: entry.variant for entry in entries() if entry.field.default is None}
+FITTING = {"grpo": "grpo", "dpo": "dpo", "gymnasium": "ppo", "native": "unbreakable"}
+
+
+def value_of(recipe: Recipe, key: str):
+    value = recipe
+    for name in key.split("."):
+        value = getattr(value, name, None)
+    return value
+
+
+def test_the_optional_fields_are_those_documented():
+    assert {"trainer.stop_at_return", "environment.randomize", "environment.randomize.gravity"} < OPTIONAL.keys()
+    assert len(OPTIONAL) > 20
+
+
+@pytest.mark.parametrize("form", ["~{}", "{}=null", " ~{} ", "{} = null"])
+@pytest.mark.parametrize("key", OPTIONAL)
+def test_every_optional_field_can_be_unset(key, form):
+    variant = OPTIONAL[key]
+    changes = ["environment.backend=gymnasium", "policy.features=raw"] if variant == "gymnasium" else []
+    recipe = load_recipe(find_recipe(FITTING.get(variant, "ppo")), [*changes, form.format(key)])
+    assert value_of(recipe, key) is None
+
+
+@pytest.mark.parametrize("form", ["~{}", "{}=null"])
+def test_what_a_recipe_sets_is_unset_and_nothing_else_is_changed(form):
+    before = load_recipe(find_recipe("unbreakable"))
+    after = load_recipe(find_recipe("unbreakable"), [form.format("environment.randomize.gravity")])
+    assert before.environment.randomize.gravity is not None
+    randomize = before.environment.randomize.model_copy(update={"gravity": None})
+    assert after.environment == before.environment.model_copy(update={"randomize": randomize})
+
+
+@pytest.mark.parametrize("form", ["~{}", "{}=null"])
+def test_to_unset_a_field_of_an_absent_section_makes_no_section(form):
+    assert load_recipe(find_recipe("ppo"), [form.format("environment.randomize.gravity")]).environment.is_gymnasiums
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "default"),
+    [
+        ("ppo", "trainer.seed", 0),
+        ("ppo", "policy.hidden_sizes", (64, 64)),
+        ("ppo", "algorithm.gamma", 0.98),
+        ("grpo", "algorithm.name", "reinforce"),
+        ("unbreakable", "environment.id", "CartPole-v1"),
+        ("unbreakable", "environment.disturb.push_rate", 0.0),
+    ],
+)
+def test_a_tilde_gives_any_field_its_default(name, key, default):
+    changes = ["trainer.seed=7", "policy.hidden_sizes=[8]", "policy.action_head=auto", f"~{key}"]
+    changes += ["~environment.start", "~trainer.stop_at_return"]
+    assert value_of(load_recipe(find_recipe(name), changes), key) == default
+
+
+def test_the_native_backend_is_the_default_one(write):
+    path = write('[environment]\nbackend = "gymnasium"\nvectorization_mode = "async"\nnum_envs = 3')
+    assert load_recipe(path, ["~environment.backend"]).environment == NativeEnvironment(num_envs=3)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainer.seed=null", "trainer.seed: allowed: a valid integer; ~trainer.seed gives its default"),
+        ("~trainer.stop_at_retrun", "trainer.stop_at_retrun: unknown field; did you mean 'stop_at_return'?"),
+        ("trainer.stop_at_retrun=null", "trainer.stop_at_retrun: unknown field; did you mean 'stop_at_return'?"),
+        ("~environment.randomise.gravity", "unknown field; did you mean 'randomize'?"),
+        ("~trianer.seed", "unknown section; did you mean 'trainer'?"),
+        ("~trainer", "expected SECTION.FIELD=VALUE or ~SECTION.FIELD"),
+        ("~trainer.seed=3", "expected SECTION.FIELD=VALUE or ~SECTION.FIELD"),
+    ],
+)
+def test_what_cannot_be_unset_is_told(override, said):
+    problem = the_problem(find_recipe("ppo"), override)
+    assert problem.startswith("command line: ")
+    assert said in problem
+
+
+@pytest.mark.parametrize("key", ["trainer.stop_at_return", "algorithm.target_kl", "environment.randomize"])
+@pytest.mark.parametrize("word", ["", "none", "None", "unset"])
+def test_other_words_for_null_are_answered_with_it(key, word):
+    assert the_problem(find_recipe("ppo"), f"{key}={word}").endswith("; did you mean null?")
+
+
+@pytest.mark.parametrize("text", ['[trainer]\nstop_at_return = "none"', '[trainer]\nseed = ""'])
+def test_a_file_is_not_told_to_write_null(write, text):
+    assert "null" not in the_problem(write(text))
+
+
 def test_nothing_is_evaluated(tmp_path):
     trap = tmp_path / "evaluated"
     text = f"__import__('pathlib').Path('{trap}').touch()"
@@ -512,7 +611,7 @@ def test_a_new_algorithm_brings_its_defaults_and_keeps_what_the_recipe_sets_for_
 
 
 def test_the_default_algorithm_can_be_changed_without_a_section(write):
-    assert load_recipe(write(""), ["algorithm.name=ppo"]).algorithm == PPORecipe()
+    assert load_recipe(write("[trainer]"), ["algorithm.name=ppo"]).algorithm == PPORecipe()
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -629,7 +728,7 @@ def test_a_rollout_that_no_memory_holds_is_refused():
 
 
 def test_hydras_plus_is_told_what_is_right():
-    assert "not SECTION.FIELD=VALUE" in the_problem(find_recipe("ppo"), "+trainer.seed=3")
+    assert "expected SECTION.FIELD=VALUE" in the_problem(find_recipe("ppo"), "+trainer.seed=3")
 
 
 def test_a_word_in_place_of_a_list_is_told_what_a_list_looks_like():
