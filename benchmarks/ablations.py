@@ -70,7 +70,7 @@ def row(name: str, recipe: str, seed: str, changes: list[str], suite: str, runs_
     where = ["--runs-dir", str(runs_dir)]
     words = ["train", "--recipe", recipe, "--seed", seed, "--name", name, "--quiet"]
     trained = run([*CARTPOLE, *words, *where, *changes])
-    report = json.loads(run([*CARTPOLE, "eval", name, "--suite", suite, "--json", *where]).output)
+    (report,) = json.loads(run([*CARTPOLE, "eval", name, "--suite", suite, "--json", *where]).output)["targets"]
     stands = {condition["name"]: condition["stands"]["value"] for condition in report["conditions"]}
     cells = [f"{100 * stands[condition]:.0f} %" if condition in stands else "" for condition in CONDITIONS]
     card = report["cart_pole"]

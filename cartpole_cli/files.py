@@ -87,6 +87,28 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+@contextmanager
+def folders_for(path: Path) -> Iterator[None]:
+    """Make the folders that a file needs. If anything goes wrong, those made here are gone again.
+
+    Raises:
+        CartpoleError: one cannot be made.
+    """
+    made: list[Path] = []
+    try:
+        try:
+            made = [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def make_folder(path: Path, *, parents: bool = False) -> None:
     """Make a folder where there is none, and those above it only if asked to.
 

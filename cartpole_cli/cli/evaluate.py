@@ -1,5 +1,6 @@
 """`cartpole eval`."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -9,7 +10,7 @@ from cartpole_cli.cli.completion import complete_device, complete_run
 from cartpole_cli.cli.progress import ScoringProgress
 from cartpole_cli.cli.robustness import show_suite
 from cartpole_cli.cli.scores import print_scores
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, printable
 
 EXIT_BELOW_THRESHOLD = 1
 DEFAULT_EPISODES = 100
@@ -45,7 +46,12 @@ def evaluate(
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Score policies in Gymnasium's own equations, or under all that a web page does to them (--suite page)."""
+    """Score policies in Gymnasium's own equations, or under web-page conditions (--suite page).
+
+    --json prints {"targets": [...], "comparisons": [...], "studies": [...]}, with --suite {"targets": [...]}.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise CartpoleError(f"--threshold {threshold}: allowed: a finite number")
     if suite is not None:
         given = {"environment": environment, "stochastic": stochastic, "horizon": horizon, "video": video}
         unfit = [f"--{name}" for name, value in given.items() if value not in {None, False}]
@@ -64,7 +70,7 @@ def evaluate(
         below = threshold is not None and min(overall) * 100 < threshold
     else:
         if heatmap is not None:
-            raise CartpoleError("--heatmap: draws a suite's slider grid; right would be --suite page with it")
+            raise CartpoleError("--heatmap: draws a suite's slider grid; expected --suite page with it")
         scoring = Scoring(
             device=device,
             episodes=episodes or DEFAULT_EPISODES,
@@ -75,6 +81,8 @@ def evaluate(
         )
         cards = _score(targets, runs_dir, scoring, video)
         print_scores(cards, as_json)
+        if video is not None and not as_json:
+            print(f"filmed: {printable(str(video))}")
         below = threshold is not None and any(card["mean_return"] < threshold for card in cards)
     if below:
         raise typer.Exit(EXIT_BELOW_THRESHOLD)

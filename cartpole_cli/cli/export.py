@@ -1,12 +1,19 @@
 """`cartpole export`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cartpole_cli.cli.completion import complete_run
+from cartpole_cli.errors import printable
+
+MEANINGS = {
+    "logits": "two numbers, push with -10 N if the first is larger, with +10 N if the second is",
+    "force": "one number, the force in newtons, from -10 to 10",
+}
 
 
 def export(
@@ -28,7 +35,7 @@ def export(
     source = find_checkpoint(checkpoint, runs_dir)
     target = output or source.with_suffix(".onnx")
     if not (quiet or as_json):
-        typer.echo(f"exporting {source}")
+        print(printable(f"exporting {source}"), flush=True)
 
     from cartpole_cli.runs.publish import publish
 
@@ -36,8 +43,22 @@ def export(
     if as_json:
         typer.echo(json.dumps(published))
     elif not quiet:
-        typer.echo(
-            f"{published['output']}: {published['bytes']:,} bytes, opset {opset}, input observation, "
-            f"output {published['output_name']}; same as torch on {published['states']:,} states and "
-            f"{published['episodes']} episodes\n{published['golden']}: {published['pairs']} pairs for your own tests"
-        )
+        for line in _lines(published, target.name):
+            print(printable(line))
+
+
+def _lines(published: dict[str, Any], file_name: str) -> Iterator[str]:
+    """What was written, and how a page uses it."""
+    name = published["output_name"]
+    yield (
+        f"{published['output']}: {published['bytes']:,} bytes, opset {published['opset']}, input observation, "
+        f"output {name}; same as torch on {published['states']:,} states and {published['episodes']} episodes"
+    )
+    yield f"{published['golden']}: {published['pairs']} pairs for your own tests"
+    yield (
+        f"in a page: serve the file as it is (with Vite: copy it to public/), and load it with "
+        f"ort.InferenceSession.create({json.dumps(file_name)})"
+    )
+    yield (
+        f"feed it observation, float32 [4]: x, x_dot, theta, theta_dot in m, m/s, rad, rad/s; {name}: {MEANINGS[name]}"
+    )

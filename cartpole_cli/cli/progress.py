@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from cartpole_cli.errors import printable
+
 SECONDS_BETWEEN_LINES = 2.0
 
 
@@ -26,6 +28,7 @@ class ScoringProgress:
             TaskProgressColumn(),
             TimeRemainingColumn(),
         )
+        self._encoding = console.encoding
         self._lines = not console.is_terminal
         self._progress = Progress(*columns, console=console, transient=True)
         self._unit = unit
@@ -43,6 +46,7 @@ class ScoringProgress:
 
     def follow(self, name: str) -> Callable[[int, int], None]:
         """What is to be told (done, of how many) about something new."""
+        name = printable(name, self._encoding)
         task = self._progress.add_task(name, total=None)
         self._last_line = time.perf_counter()
 

@@ -7,15 +7,18 @@ from typing import Any
 import typer
 
 from cartpole_cli.cli.progress import ScoringProgress
-from cartpole_cli.cli.tables import Column, fitting, plain_table, rich_table
-from cartpole_cli.errors import CartpoleError, printable
+from cartpole_cli.cli.tables import Column, print_lines, print_table
+from cartpole_cli.cli.words import count
+from cartpole_cli.errors import CartpoleError
 
 BAR_WIDTH = 20
 DISPENSABLE = ("recovers in", "upright", "", "on rail", "95 % interval", "episodes")
-LEGEND = """\
-stands: within 20 degrees of upright and 5 m of the middle all through the last 5 s; on rail: never beyond 5 m;
-upright: share of the time; recovers in: longest time without a steady pole (upright for 1 s on end), where it stands
-overall: mean of the conditions' shares that stand; intervals: 95 %"""
+LEGEND = (
+    "stands: within 20 degrees of upright and 5 m of the middle all through the last 5 s; on rail: never beyond 5 m",
+    "upright: share of the time; recovers in: longest time without a steady pole (upright for 1 s on end), where it "
+    "stands",
+    "overall: mean of the conditions' shares that stand; intervals: 95 %",
+)
 
 
 def show_suite(
@@ -36,7 +39,7 @@ def show_suite(
     suite = load_suite(suite_name)
     if heatmap is not None:
         if len(targets) > 1:
-            raise CartpoleError("--heatmap: draws one target; right would be one TARGET")
+            raise CartpoleError("--heatmap: draws one target; expected one TARGET")
         check_can_draw(heatmap, suite)
     with ScoringProgress("steps") as progress:
         import torch
@@ -53,31 +56,30 @@ def show_suite(
     if heatmap is not None:
         draw(reports[0], heatmap)
     if as_json:
-        typer.echo(json.dumps(reports[0] if len(reports) == 1 else {"targets": reports}))
+        typer.echo(json.dumps({"targets": reports}))
     else:
-        _print(reports)
+        _print(reports, heatmap)
     return [report["overall"]["value"] for report in reports]
 
 
-def _print(reports: list[dict[str, Any]]) -> None:
+def _print(reports: list[dict[str, Any]], heatmap: Path | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
     utf = "utf" in console.encoding.lower()
     columns = _columns(reports[0], utf) if len(reports) == 1 else _side_by_side(reports)
-    if console.is_terminal:
-        console.print(rich_table(fitting(columns, console.width, DISPENSABLE)))
-    else:
-        lines = plain_table([column for column in columns if column.heading != ""])
-        console.print("\n".join(printable(line, console.encoding) for line in lines), markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        columns = [column for column in columns if column.heading != ""]  # bars are for eyes
+    print_table(console, columns, DISPENSABLE)
     for report in reports:
         card = report["cart_pole"]
         if card is not None:
             low, high = card["ci95"]
             line = f"{report['target']}: Gymnasium's {card['environment']}: mean return {card['mean_return']:.1f} "
-            line += f"({low:.1f} to {high:.1f}) in {card['episodes']} episodes"
-            console.print(printable(line, console.encoding), markup=False, soft_wrap=True)
-    console.print(LEGEND, markup=False, soft_wrap=True)
+            print_lines(console, f"{line}({low:.1f} to {high:.1f}) in {count(card['episodes'], 'episode')}")
+    print_lines(console, *LEGEND)
+    if heatmap is not None:
+        print_lines(console, f"drawn: {heatmap}")
 
 
 def _columns(report: dict[str, Any], utf: bool) -> list[Column]:

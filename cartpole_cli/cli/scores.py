@@ -1,28 +1,26 @@
 """Scorecards for people and for scripts."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from cartpole_cli.cli.tables import Column, fitting, plain_table, rich_table
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from cartpole_cli.cli.tables import Column, print_lines, print_table, total_width
+from cartpole_cli.cli.words import count
 
 MANY = 4
-"""Targets that fit side by side."""
+"""Targets that may stand side by side, if the terminal has room."""
+NEAR_LIMIT = "at 95 % of the time limit"
 DISPENSABLE = ("switches per second", "effort, mean |F| (N)", "mean |x| (m)", "median", "best", "standard deviation")
 
 
 def print_scores(cards: list[dict[str, Any]], as_json: bool) -> None:
-    """One scorecard, or several side by side; the runs of a study below each other, with their middle."""
+    """A few scorecards side by side; many, the runs of a study say, one below the other."""
     from cartpole_cli.runs.scorecard import compare, summarize_studies
 
     comparisons, studies = compare(cards), summarize_studies(cards)
     if as_json:
-        several = {"targets": cards, "comparisons": comparisons, "studies": studies}
-        typer.echo(json.dumps(cards[0] if len(cards) == 1 else several))
+        typer.echo(json.dumps({"targets": cards, "comparisons": comparisons, "studies": studies}))
     else:
         _show(cards, comparisons, studies)
 
@@ -43,52 +41,49 @@ def _show(cards: list[dict[str, Any]], comparisons: list[dict[str, Any]], studie
     from rich.console import Console
 
     console = Console(highlight=False)
-    if len(cards) <= MANY:
-        console.print(_side_by_side(cards, console.is_terminal))
-    else:
+    columns = _side_by_side(cards)
+    if len(cards) > MANY or (console.is_terminal and total_width(columns) > console.width):
         columns = _one_below_the_other(cards)
-        if console.is_terminal:
-            console.print(rich_table(fitting(columns, console.width, DISPENSABLE)))
-        else:
-            console.print("\n".join(plain_table(columns)), markup=False, soft_wrap=True)
-    for line in [*map(_study_line, studies), *map(_comparison_line, comparisons)]:
-        console.print(line, soft_wrap=True, markup=False)
+    print_table(console, columns, DISPENSABLE, bold=-1)
+    print_lines(console, *map(_study_line, studies), *map(_comparison_line, comparisons))
 
 
 def _one_below_the_other(cards: list[dict[str, Any]]) -> list[Column]:
     columns = [Column("target", False, [card["target"] for card in cards])]
-    for label, (key, form) in ROWS.items():
+    for label, (key, _) in ROWS.items():
         if any(key in card for card in cards):
-            columns.append(Column(label, True, [form.format(card[key]) if key in card else "-" for card in cards]))
+            columns.append(Column(label, True, [_cell(card, label) for card in cards]))
     return columns
 
 
-def _side_by_side(cards: list[dict[str, Any]], boxed: bool) -> "Table":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _side_by_side(cards: list[dict[str, Any]]) -> list[Column]:
+    """A column for each target, a row for each figure that any of them has."""
+    rows = ["environment", "episodes"]
+    for label, (key, _) in ROWS.items():
+        rows += [label] if any(key in card for card in cards) else []
+        rows += ["95 % interval"] if key == "mean_return" else []
+    rows += [NEAR_LIMIT] if any(card["at_95_percent"] is not None for card in cards) else []
+    return [
+        Column("", False, rows),
+        *(Column(card["target"], True, [_cell(card, label) for label in rows]) for card in cards),
+    ]
 
-    table = Table(box=box.SIMPLE if boxed else None, pad_edge=False)
-    table.add_column("")
-    for card in cards:
-        table.add_column(Text(card["target"]), justify="right", overflow="fold")
-    table.add_row("environment", *(card["environment"] for card in cards))
-    table.add_row("episodes", *(str(card["episodes"]) for card in cards))
-    for label, (key, form) in ROWS.items():
-        if any(key in card for card in cards):
-            table.add_row(label, *(form.format(card[key]) if key in card else "-" for card in cards))
-        if key == "mean_return":
-            table.add_row("95 % interval", *("{:.1f} to {:.1f}".format(*card["ci95"]) for card in cards))
-    if any(card["solved"] is not None for card in cards):
-        solved = ("-" if card["solved"] is None else f"{card['solved']} of {card['episodes']}" for card in cards)
-        table.add_row("solved", *solved)
-    return table
+
+def _cell(card: dict[str, Any], label: str) -> str:
+    if label in {"environment", "episodes"}:
+        return str(card[label])
+    if label == "95 % interval":
+        return "{:.1f} to {:.1f}".format(*card["ci95"])
+    if label == NEAR_LIMIT:
+        return "-" if card["at_95_percent"] is None else f"{card['at_95_percent']} of {card['episodes']}"
+    key, form = ROWS[label]
+    return form.format(card[key]) if key in card else "-"
 
 
 def _study_line(study: dict[str, Any]) -> str:
     (low, high), middle = study["mean_return"]["ci95"], study["mean_return"]["iqm"]
     return (
-        f"{study['study']}: mean return over {study['num_seeds']} seeds, IQM {middle:.1f} "
+        f"{study['study']}: mean return over {count(study['num_seeds'], 'seed')}, IQM {middle:.1f} "
         f"(95 % interval {low:.1f} to {high:.1f}), worst seed {study['worst_seed']}"
     )
 

@@ -1,12 +1,14 @@
 """Where on the slider grid a policy stands, as a picture ([plot] extra: matplotlib)."""
 
 import importlib.util
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, printable
+from cartpole_cli.files import folders_for, write_file
 from cartpole_cli.robustness.suite import Suite
 
 
@@ -17,7 +19,7 @@ def check_can_draw(path: Path, suite: Suite) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise CartpoleError("drawing needs matplotlib: pip install 'cartpole-cli[plot]'")
     if all(condition.num_cells == 1 for condition in suite.condition):
-        raise CartpoleError(f"{path}: the suite has no grid to draw; right would be a condition with several gravities")
+        raise CartpoleError(f"{path}: the suite has no grid to draw; expected a condition with several gravities")
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
@@ -40,14 +42,13 @@ def draw(report: dict[str, Any], path: Path) -> None:
                 image = _draw_panel(panel, row, gravities[place])
             else:
                 panel.set_axis_off()
-        line[0].set_ylabel(f"{row['name']}\n\ncart (kg)")
+        line[0].set_ylabel(f"{printable(row['name'])}\n\ncart (kg)", parse_math=False)
     figure.colorbar(image, ax=panels, label="stands at the end", shrink=0.8)
-    figure.suptitle(str(report["target"]))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
+    figure.suptitle(printable(str(report["target"])), parse_math=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    with folders_for(path):
+        write_file(path, picture.getvalue())
 
 
 def _draw_panel(panel: Any, row: dict[str, Any], gravity: float) -> Any:

@@ -1,10 +1,12 @@
 """Learning curves as SVG or PNG pictures ([plot] extra: matplotlib)."""
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, printable
+from cartpole_cli.files import folders_for, write_file
 from cartpole_cli.runs.curves import Curve
 
 ENDINGS = (".svg", ".png")
@@ -30,17 +32,20 @@ def draw(panels: dict[str, Sequence[Curve]], paths: Sequence[Path], *, x_label: 
 
     figure = Figure(figsize=(PANEL_WIDTH * len(panels), PANEL_HEIGHT), layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        lines = []
         for curve in curves:
-            (line,) = axes.plot(curve.x, curve.y, label=curve.label.replace("$", r"\$"), linewidth=1.5)
+            (line,) = axes.plot(curve.x, curve.y, linewidth=1.5)
+            lines.append(line)
             if curve.low is not None and curve.high is not None:
                 axes.fill_between(curve.x, curve.low, curve.high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(title=title, xlabel=x_label, ylabel=y_label)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        legend = axes.legend(lines, [""] * len(lines), fontsize="small")
+        for text, curve in zip(legend.get_texts(), curves, strict=True):  # legend() itself drops names like _x
+            text.set(text=printable(curve.label), parse_math=False)
     for path in paths:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with mpl.rc_context({"svg.hashsalt": "cartpole"}):
-                figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-        except OSError as error:
-            raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
+        picture, form = io.BytesIO(), path.suffix.lower().removeprefix(".")
+        with mpl.rc_context({"svg.hashsalt": "cartpole"}):
+            figure.savefig(picture, format=form, dpi=110, metadata={"Date": None} if form == "svg" else None)
+        with folders_for(path):
+            write_file(path, picture.getvalue())

@@ -1,7 +1,7 @@
 """Learning curves of runs and studies, from their metrics. No torch, no matplotlib."""
 
 import json
-import math
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from cartpole_cli.runs.reading import seed_folders
 from cartpole_cli.training.aggregates import interquartile_means
 
 GRID_POINTS = 200
+LARGEST = sys.float_info.max
 X_KEYS = {"steps": "env_steps", "seconds": "seconds"}
 Y_KEYS = {"held-out": "selection_return", "return": "episode_return"}
 X_LABELS = {"steps": "env steps per seed", "seconds": "seconds (of all seeds of a study)"}
@@ -132,4 +133,4 @@ def _has_failed(directory: RunDirectory) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.files import make_folder, write_file
+from cartpole_cli.files import folders_for, write_file
 from cartpole_cli.onnx_export import NUM_EPISODES, NUM_STATES, export_policy
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.targets import SavedPolicy, load_saved_policy
@@ -25,7 +25,7 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
             no .onnx file's name or cannot be written; nothing is left behind then.
     """
     if target.suffix != ".onnx" or target == source:
-        raise CartpoleError(f"{target}: not a name to export to; right would be another one that ends in .onnx")
+        raise CartpoleError(f"{target}: not a name to export to; expected another one that ends in .onnx")
     torch.set_num_threads(1)
     saved = load_saved_policy(source, torch.device("cpu"))
     try:
@@ -36,13 +36,13 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
     golden = target.with_name(f"{target.name}.json")
     before = golden.read_bytes() if golden.is_file() else None
-    make_folder(target.parent)
-    write_file(golden, json.dumps(exported.golden).encode())
-    try:
-        write_file(target, exported.model)
-    except CartpoleError:
-        golden.unlink() if before is None else write_file(golden, before)
-        raise
+    with folders_for(target):
+        write_file(golden, json.dumps(exported.golden).encode())
+        try:
+            write_file(target, exported.model)
+        except CartpoleError:
+            golden.unlink() if before is None else write_file(golden, before)
+            raise
     return {
         "output": str(target),
         "bytes": len(exported.model),

@@ -14,6 +14,19 @@ def ranked(runs: Iterable[Run]) -> list[Run]:
     return sorted(runs, key=_key)
 
 
+def shortest(runs: Iterable[Run], field: str) -> list[Run]:
+    """By `seconds` or `env_steps`, the least first; runs where it is not known, and broken ones, last.
+
+    Among equals the order is as it was.
+    """
+
+    def key(run: Run) -> tuple[bool, float]:
+        value = getattr(run, field)
+        return (run.status == BROKEN, inf if value is None else value)
+
+    return sorted(runs, key=key)
+
+
 def distinguishable(run: Run, best: Run) -> bool | None:
     """False if the intervals of the two overlap; None for the best run itself and where there is nothing to compare."""
     mine, other = (run.confirmed, best.confirmed) if best.confirmed else (run.score, best.score)

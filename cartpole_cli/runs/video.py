@@ -4,7 +4,7 @@ import importlib.util
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, one_line
+from cartpole_cli.files import folders_for, replacing
 
 FORMATS = {".mp4": ("libx264", "yuv420p"), ".gif": ("gif", "rgb8")}
 FRAMES_PER_SECOND = 50
@@ -58,10 +59,8 @@ def film(
     for device in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
         os.environ.setdefault(device, "dummy")  # a file needs neither screen nor sound card
     codec, pixel_format = FORMATS[path.suffix]
-    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(temporary), "w") as container:
+        with folders_for(path), replacing(path) as temporary, av.open(str(temporary), "w") as container:
             pictures = _frames(act, task, seed, start)
             first = next(pictures)
             stream: Any = container.add_stream(codec, rate=FRAMES_PER_SECOND)
@@ -69,15 +68,10 @@ def film(
             for picture in itertools.chain([first], pictures):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
-        temporary.replace(path)
-    except (OSError, av.FFmpegError) as error:
-        raise CartpoleError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    except av.FFmpegError as error:
+        raise CartpoleError(f"{path}: cannot be written ({error.strerror or one_line(error)})") from error
 
 
-@torch.inference_mode()
 def _frames(
     act: Callable[[Tensor], Tensor],
     task: NativeEnvironment | GymnasiumEnvironment,
@@ -93,7 +87,8 @@ def _frames(
         while not ended:
             yield _picture(environment)
             row = torch.as_tensor(np.asarray(observation, dtype=np.float32), device="cpu").view(1, 1, -1)
-            action = act(row)[0, 0].cpu().numpy()
+            with torch.inference_mode():
+                action = act(row)[0, 0].cpu().numpy()
             observation, _, terminated, truncated, _ = environment.step(action)
             ended = terminated or truncated
         yield _picture(environment)

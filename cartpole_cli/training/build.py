@@ -1,5 +1,6 @@
 """Recipe -> trainer, with everything it needs."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 
@@ -60,6 +61,17 @@ def build_evaluator(recipe: Recipe) -> Evaluator:
         selection_episodes=recipe.trainer.evaluation_episodes,
         confirmation_horizon=2 if recipe.environment.counts_steps else 1,
     )
+
+
+def check_threads(wanted: int) -> None:
+    """Refuse more CPU threads than there are cores: torch starts them all, and then they wait for one another.
+
+    Raises:
+        CartpoleError: there are fewer cores.
+    """
+    cores = os.cpu_count()
+    if cores is not None and wanted > cores:
+        raise CartpoleError(f"trainer.num_threads = {wanted}: this machine has {cores} cores; allowed: 1 to {cores}")
 
 
 def choose_device(name: str) -> torch.device:

@@ -200,10 +200,10 @@ def test_a_terminal_gets_what_fits(columns, missing):
     assert ended.code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", ended.out)
     assert text != ended.out
-    table, _, note = text.partition("left out")
+    table, note = (*re.split(r"left\s+out", text), "")[:2]
     assert max(len(line) for line in table.splitlines()) <= columns
     assert bool(note) is bool(missing)
-    assert [heading for heading in missing if heading not in note] == []
+    assert [heading for heading in missing if heading not in " ".join(note.split())] == []
     assert columns < 40 or "100.0" in table
 
 
@@ -213,6 +213,70 @@ def test_a_folder_without_runs_is_no_mistake():
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == "no runs to show in runs\n"
     assert json.loads(best("--json").out) == []
+
+
+# Order and choice
+
+
+def test_an_unknown_algorithm_is_a_mistake_and_one_without_runs_is_none():
+    make_run("a", 100.0)
+    ended = best("--algorithm", "pop")
+    assert ended.line == ("error: --algorithm 'pop': unknown; allowed: reinforce, ppo, grpo, dpo; did you mean 'ppo'?")
+    assert best("--algorithm", "pop", "--json").code == 2
+    assert best("--algorithm", "dpo") == Ended(0, "no runs to show in runs\n", "")
+
+
+def test_an_environment_that_no_run_is_on_names_those_there_are():
+    make_run("a", 100.0)
+    make_run("b", 100.0, environment="Acrobot-v1")
+    ended = best("--environment", "CartPole-v0")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (
+        "no runs to show in runs: none on CartPole-v0; there are Acrobot-v1, CartPole-v1; did you mean 'CartPole-v1'?\n"
+    )
+
+
+def test_runs_are_sorted_by_time_or_steps_and_marks_still_refer_to_the_best():
+    make_run("best", 400.0, seconds=30.0, env_steps=3)
+    make_run("fast", 395.0, seconds=10.0, env_steps=2)
+    make_run("few", 300.0, seconds=20.0, env_steps=1)
+    (make_run("torn", 500.0, seconds=1.0, env_steps=0) / "evaluation.json").write_text("{")
+    assert [cells[0] for cells in rows(best("--sort", "return").out)] == ["best", "fast", "few", "torn"]
+    ended = best("--sort", "time")
+    assert [(cells[0], "~" in cells) for cells in rows(ended.out)] == [
+        ("fast", True),
+        ("few", False),
+        ("best", False),
+        ("torn", False),
+    ]
+    runs = json.loads(best("--sort", "steps", "--json").out)
+    marks = [(run["run"], run["distinguishable"]) for run in runs[:3]]
+    assert marks == [("few", True), ("fast", False), ("best", None)]
+    assert best("--sort", "time", "--path").out == "runs/fast/best.pth\n"
+    assert [cells[0] for cells in rows(best("--sort", "time", "--limit", "1").out)] == ["fast"]
+    assert best("--sort", "name").code == 2
+
+
+def test_a_status_chooses():
+    make_run("ended", 400.0)
+    make_run("stopped", 300.0, status="interrupted")
+    (make_run("torn", 500.0) / "run.json").write_text("{")
+    assert [cells[0] for cells in rows(best("--status", "interrupted").out)] == ["stopped"]
+    assert [cells[0] for cells in rows(best("--status", "broken").out)] == ["torn"]
+    assert best("--status", "runing").code == 2
+
+
+def test_running_runs_are_named_wherever_they_rank():
+    for index in range(3):
+        make_run(f"run{index}", 100.0 + index)
+    folder = make_run("slow", 1.0, status="running")
+    (folder / "metrics.jsonl").write_text('{"env_steps": 1024, "seconds": 2.0}\n')
+    make_run("starting", 0.5, status="running")
+    out = best("--limit", "1").out
+    assert out.splitlines()[-1] == "running: slow (1,024 steps so far), starting (no iteration yet)"
+    for index in range(7):
+        make_run(f"more{index}", 0.1, status="running")
+    assert best("--limit", "1").out.splitlines()[-1].endswith(" and 4 more (--status running)")
 
 
 # JSON and path

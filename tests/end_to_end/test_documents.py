@@ -46,8 +46,6 @@ def printed(document: Path) -> list[tuple[str, list[str]]]:
 
 def shortened(line: str) -> list[str]:
     words = shlex.split(line)[1:]
-    if words == ["--install-completion"]:
-        return ["--show-completion"]  # the other writes into the user's home
     if words in (["train"], ["eval"], ["export"], ["plot"]):
         return [*words, "--help"]
     if words[0] == "train" and not {"--resume", "--dry-run"} & set(words) and "trainer.num_steps" not in line:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from commands import CONTINUOUS, Ended, captured, command, train_tiny
+from commands import CONTINUOUS, Ended, captured, command, in_terminal, plain, train_tiny
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
@@ -41,7 +42,7 @@ PROMISED = [
     "median_return",
     "max_return",
     "ci95",
-    "solved",
+    "at_95_percent",
 ]
 REST = {"stochastic", "max_episode_steps", "mean_abs_position", "effort", "switches_per_second", "returns"}
 MEASURED = ("mean_return", "std_return", "returns", "ci95", "effort", "switches_per_second", "mean_abs_position")
@@ -72,13 +73,15 @@ def evaluate(capfd):
 
 @pytest.fixture
 def card(evaluate):
-    """The object that `--json` prints."""
+    """The scorecard that `--json` prints of one target, and of several all that it prints."""
 
     def run(*arguments: object) -> dict:
         ended = evaluate(*arguments, "--json")
         assert (ended.code, ended.err) == (0, "")
         assert len(ended.out.splitlines()) == 1
-        return strict_json(ended.out)
+        given = strict_json(ended.out)
+        assert given.keys() == {"targets", "comparisons", "studies"}
+        return given["targets"][0] if len(given["targets"]) == 1 else given
 
     return run
 
@@ -177,7 +180,7 @@ def test_json_has_the_promised_keys_and_numbers_that_fit_together(card, runs, ki
     assert (given["min_return"], given["max_return"]) == (returns.min(), returns.max())
     low, high = given["ci95"]
     assert given["min_return"] <= low < given["mean_return"] < high <= given["max_return"]
-    assert given["solved"] == (returns >= 475).sum()
+    assert given["at_95_percent"] == (returns >= 475).sum()
     assert 0 < given["effort"] <= 10
     assert (given["effort"] == 10) == (kind == "discrete")
     assert 0 <= given["mean_abs_position"] <= 2.5
@@ -210,7 +213,7 @@ def test_a_foreign_file_of_one_value_is_a_force_on_the_same_physics(card, shape)
     given = card(foreign("force.onnx", GAINS, shape=shape), "--episodes", 10)
     assert given["environment"] == "ContinuousCartPole-v1"
     assert given["mean_return"] == 500
-    assert given["solved"] == 10
+    assert given["at_95_percent"] == 10
     assert given["effort"] < 5
 
 
@@ -258,7 +261,7 @@ def test_the_demos_own_kind_of_file_is_scored(card):
 def test_constant_pushes_have_the_effort_and_switches_of_their_kind(card):
     right, left = (card(pushes(f"{name}.onnx", logits)) for name, logits in (("r", RIGHT), ("l", LEFT)))
     for given in (right, left):
-        assert (given["effort"], given["switches_per_second"], given["solved"]) == (10.0, 0.0, 0)
+        assert (given["effort"], given["switches_per_second"], given["at_95_percent"]) == (10.0, 0.0, 0)
         assert 8 <= given["min_return"] <= given["max_return"] <= 11
     assert right["returns"] != left["returns"]
 
@@ -301,7 +304,7 @@ def test_a_longer_horizon_is_a_higher_ceiling_for_solving_too(card):
     given = card(path, "--horizon", 1200, "--episodes", 3)
     assert given["returns"] == [1200.0] * 3
     assert given["max_episode_steps"] == 1200
-    assert given["solved"] == 3
+    assert given["at_95_percent"] == 3
     given = card(pushes("right.onnx", RIGHT), "--horizon", 5, "--episodes", 3)
     assert given["returns"] == [5.0] * 3
 
@@ -326,11 +329,11 @@ def test_an_onnx_file_cannot_be_sampled_from(evaluate, runs):
 
 def test_below_the_threshold_the_exit_code_is_1_and_the_score_is_told(evaluate, runs):
     right = pushes("right.onnx", RIGHT)
-    mean = strict_json(evaluate(right, "--json").out)["mean_return"]
+    mean = strict_json(evaluate(right, "--json").out)["targets"][0]["mean_return"]
     for threshold, code in ((mean, 0), (mean - 0.1, 0), (mean + 0.1, 1), (-1e9, 0)):
         ended = evaluate(right, "--json", "--threshold", threshold)
         assert ended.code == code
-        assert strict_json(ended.out)["mean_return"] == mean
+        assert strict_json(ended.out)["targets"][0]["mean_return"] == mean
     assert evaluate(foreign("force.onnx", GAINS), right, "--threshold", 100, "--episodes", 3).code == 1
 
 
@@ -342,6 +345,13 @@ def test_a_device_that_is_not_there_is_told(evaluate, runs):
     if not torch.cuda.is_available():
         assert "cuda" in evaluate("clip", "--device", "cuda").err
     assert evaluate("clip", "--device", "auto", "--episodes", 2).code == 0
+
+
+@pytest.mark.parametrize("threshold", ["nan", "inf", "-inf"])
+def test_a_threshold_that_is_no_number_is_refused_before_anything_is_played(evaluate, threshold):
+    ended = evaluate(pushes("right.onnx", RIGHT), f"--threshold={threshold}")
+    assert ended.line == f"error: --threshold {threshold}: allowed: a finite number"
+    assert ended.out == ""
 
 
 @pytest.mark.parametrize("option", [("--episodes", 0), ("--seed", -1), ("--horizon", 0), ("--episodes", "x")], ids=str)
@@ -377,6 +387,35 @@ def test_a_table_of_different_tasks_has_no_words_for_what_is_not_there(evaluate,
         ended = evaluate(*order, "--episodes", 2)
         assert ended.code == 0
         assert "None" not in ended.out
+
+
+EVIL = "e\x1b[31mvil\nname"
+ESCAPED = "e\\x1b[31mvil\\nname"
+
+
+@pytest.mark.parametrize("others", [(), ("clip",), ("clip",) * 5])
+def test_names_cannot_write_to_the_terminal(evaluate, runs, others, monkeypatch):
+    monkeypatch.setattr("cartpole_cli.cli.progress.SECONDS_BETWEEN_LINES", 0.0)
+    (runs / "discrete").rename(runs / EVIL)
+    ended = evaluate(EVIL, *others, "--episodes", 2)
+    assert ended.code == 0
+    assert "\x1b" not in ended.out + ended.err
+    assert ESCAPED in ended.out
+    assert any(line.startswith(f"{ESCAPED}: ") for line in ended.err.splitlines())
+
+
+def test_targets_that_do_not_fit_side_by_side_are_listed_below_one_another(runs):
+    names = ("discrete", "clip", "tanh")
+    code, received = in_terminal(60, "eval", *(f"runs/{name}/best.onnx" for name in names), "--episodes", "2")
+    assert code == 0
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", plain(received))]
+    assert max(map(len, lines)) <= 60
+    for name in names:
+        assert any(f"runs/{name}/best.onnx" in line for line in lines), "no word is broken"
+
+
+def test_a_film_is_told(evaluate, runs):
+    assert evaluate("clip", "--episodes", 2, "--video", "deep/film.gif").out.splitlines()[-1] == "filmed: deep/film.gif"
 
 
 # Several targets
@@ -479,7 +518,7 @@ def test_another_task_is_scored_without_what_only_a_cart_pole_has(card, acrobot)
     assert given.keys() == {*PROMISED, *REST} - {"mean_abs_position", "effort", "switches_per_second"}
     assert given["environment"] == "Acrobot-v1"
     assert given["returns"] == [-500.0, -500.0]
-    assert given["solved"] is None
+    assert given["at_95_percent"] is None
     assert card(acrobot, "--episodes", 2, "--horizon", 20)["returns"] == [-20.0, -20.0]
 
 

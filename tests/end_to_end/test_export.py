@@ -253,6 +253,28 @@ def test_people_are_told_the_file_its_size_and_what_was_checked(export, runs):
     assert "10,000 states" in out
     assert "20 episodes" in out
     assert "64 pairs" in out
+    assert 'ort.InferenceSession.create("best.onnx")' in out
+    assert "observation, float32 [4]: x, x_dot, theta, theta_dot" in out
+    assert "force: one number, the force in newtons" in out
+    assert "logits: two numbers, push with -10 N if the first is larger" in export("discrete").out
+
+
+def test_all_folders_are_made_and_none_is_left_where_nothing_was_written(export, runs, tmp_path):
+    assert export("clip", "--output", "a/b/c/x.onnx").code == 0
+    assert Path("a/b/c/x.onnx").is_file()
+    shutil.rmtree("a")
+    before = tree(tmp_path)
+    name = "x" * 300 + ".onnx"
+    assert "cannot be written" in export("clip", "--output", f"a/b/{name}", "--quiet").line
+    assert tree(tmp_path) == before
+
+
+def test_names_cannot_write_to_the_terminal(export, runs):
+    (runs / "clip").rename(runs / "e\x1b[31mvil")
+    ended = export("e\x1b[31mvil")
+    assert ended.code == 0
+    assert "\x1b" not in ended.out
+    assert ended.out.count("e\\x1b[31mvil") == 3
 
 
 # Errors

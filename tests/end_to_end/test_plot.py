@@ -1,11 +1,14 @@
 """`cartpole plot`, as a user types it."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from commands import TINY, captured, command, process, train_tiny
+
+from cartpole_cli.errors import printable
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,29 @@ def test_pictures(plot):
     assert Path("curves.PNG").read_bytes().startswith(b"\x89PNG")
     assert plot("run", "study", "--output", "again.svg").code == 0
     assert Path("again.svg").read_bytes() == svg
+
+
+@pytest.mark.parametrize("name", ["_hidden", "a$b$c", "e\x1b[31mvil\nname"])
+def test_a_curve_is_labelled_whatever_the_run_is_called(plot, trained, tmp_path, name):
+    shutil.copytree(trained / "run", tmp_path / name)
+    ended = plot("run", name, "--output", "curves.svg")
+    assert (ended.code, ended.err) == (0, "")
+    assert f"<!-- {printable(name)} -->" in Path("curves.svg").read_text()
+    assert plot(name).out.splitlines()[-1].endswith(f" {printable(name)}")
+
+
+@pytest.mark.parametrize("digits", [400, 4000])
+def test_numbers_of_hundreds_of_digits_are_no_points(plot, trained, tmp_path, digits):
+    run = shutil.copytree(trained / "run", tmp_path / "large")
+    before = plot(run).out
+    huge = "9" * digits
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(
+            f'{{"env_steps": {huge}, "selection_return": 1.0}}\n{{"env_steps": 3, "selection_return": -{huge}}}\n'
+        )
+    ended = plot(run)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == before
 
 
 @pytest.mark.parametrize(

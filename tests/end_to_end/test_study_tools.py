@@ -96,7 +96,7 @@ def test_eval_scores_every_seed_and_their_middle(cartpole, runs):
     assert study["mean_return"]["iqm"] == pytest.approx(sum(returns[1:4]) / 3)
     assert given["comparisons"] == []
     alone = json.loads(cartpole("eval", "study/s5", *words, "--json").out)
-    assert alone["returns"] == given["targets"][1]["returns"]
+    assert alone["targets"][0]["returns"] == given["targets"][1]["returns"]
     lines = cartpole("eval", "study", *words).out.splitlines()
     assert [line.split()[0] for line in lines[:6]] == ["target", *(f"study/s{seed}" for seed in SEEDS)]
     assert lines[6].startswith(f"study: mean return over 5 seeds, IQM {study['mean_return']['iqm']:.1f} ")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Ended
+from commands import Ended, in_terminal, plain
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.cli import progress
@@ -71,7 +71,9 @@ def save(path: str, weights: list[list[float]], shape: tuple[int, ...] | None = 
 def test_the_report_of_a_custom_suite(evaluate):
     ended = evaluate("force.onnx", "--suite", "mine.toml", "--json")
     assert (ended.code, ended.err) == (0, "")
-    given = json.loads(ended.out)
+    everything = json.loads(ended.out)
+    assert everything.keys() == {"targets"}
+    (given,) = everything["targets"]
     assert given.keys() == KEYS
     assert (given["target"], given["seconds"], given["seed"]) == ("force.onnx", 8, 0)
     calm, grid = given["conditions"]
@@ -90,11 +92,12 @@ def test_a_seed_repeats_itself_and_another_is_another(evaluate):
         evaluate("force.onnx", "--suite", "mine.toml", "--json", *more).out for more in ((), (), ("--seed", 1))
     )
     assert first == again
-    assert json.loads(first)["conditions"] != json.loads(other)["conditions"]
+    assert json.loads(first)["targets"][0]["conditions"] != json.loads(other)["targets"][0]["conditions"]
 
 
 def test_the_shipped_suite_on_two_logits(evaluate):
-    given = json.loads(evaluate(save("two.onnx", PUSHES), "--suite", "page", "--episodes", 1, "--json").out)
+    ended = evaluate(save("two.onnx", PUSHES), "--suite", "page", "--episodes", 1, "--json")
+    (given,) = json.loads(ended.out)["targets"]
     rows = {row["name"]: row for row in given["conditions"]}
     assert rows["default, calm"]["stands"]["value"] == 1.0
     assert rows["slider grid, calm"]["episodes"] == len(rows["slider grid, calm"]["cells"]) == 100
@@ -135,6 +138,36 @@ def test_several_targets_are_put_side_by_side(evaluate):
     assert calm.split()[1:] == ["100.0", "%", "(61.0", "to", "100.0)", "0.0", "%", "(0.0", "to", "39.0)"]
     given = json.loads(evaluate("force.onnx", never, "--suite", "mine.toml", "--json").out)
     assert [report["target"] for report in given["targets"]] == ["force.onnx", "never.onnx"]
+
+
+def test_one_episode_is_no_episodes(evaluate):
+    out = evaluate("force.onnx", "--suite", "mine.toml", "--episodes", 1).out
+    assert "in 1 episode\n" in out
+    assert "in 5 episodes\n" in evaluate("force.onnx", "--suite", "mine.toml").out
+
+
+def test_a_name_in_a_table_cannot_write_to_the_terminal(evaluate):
+    evil, shown = "e\x1b[31mvil\nx.onnx", "e\\x1b[31mvil\\nx.onnx"
+    ended = evaluate(save(evil, FORCE), "force.onnx", "--suite", "mine.toml")
+    assert ended.code == 0
+    assert "\x1b" not in ended.out
+    assert ended.out.count(shown) == 2, "heading and line"
+
+
+def test_a_table_taller_than_its_terminal_repeats_its_headings_below():
+    condition = '[[condition]]\nname = "calm {}"\nepisodes = 1\n'
+    Path("many.toml").write_text("seconds = 6\n" + "".join(map(condition.format, range(23))), encoding="utf-8")
+    code, received = in_terminal(80, "eval", "force.onnx", "--suite", "many.toml")
+    assert code == 0
+    lines = [line.rstrip() for line in plain(received).splitlines()]
+    heads = [place for place, line in enumerate(lines) if line.lstrip().startswith("condition ")]
+    assert len(heads) == 2
+    assert len(lines) - heads[1] <= 23, "the second one is on the last screen"
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "longest time without a steady pole (upright for 1 s on end), where it stands" in text
+    code, received = in_terminal(80, "eval", "force.onnx", "--suite", "mine.toml")
+    assert plain(received).count("condition ") == 1
 
 
 def test_the_threshold_is_that_of_the_overall_figure(evaluate):
@@ -186,7 +219,9 @@ def test_mistakes_in_a_suite_are_a_line_each(evaluate):
 
 
 def test_a_heat_map_is_a_picture(evaluate):
-    assert evaluate("force.onnx", "--suite", "mine.toml", "--heatmap", "new/map.png").code == 0
+    ended = evaluate("force.onnx", "--suite", "mine.toml", "--heatmap", "new/map.png")
+    assert ended.code == 0
+    assert ended.out.splitlines()[-1] == "drawn: new/map.png"
     assert Path("new/map.png").read_bytes().startswith(b"\x89PNG")
 
 

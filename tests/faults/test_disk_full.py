@@ -11,7 +11,19 @@ from commands import COMMAND, Ended, captured
 from damage import check_undamaged, contents, files_in, same, train
 from full_disk import FullDisk
 
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe_files import copy_recipe, find_recipe
+
 NO_SPACE = r"error: \S+: (cannot be written|cannot be made|cannot make the run's folder) \(No space left on device\)"
+GRID = """
+seconds = 6
+cart_pole_episodes = 1
+[[condition]]
+name = "grid"
+episodes = 1
+gravity = [5, 20]
+cart_mass = [0.5, 1]
+"""
 STUDY = ("trainer.num_steps=64", "trainer.num_seeds=2", "trainer.checkpoint_every=1")
 
 
@@ -78,6 +90,77 @@ def test_an_export_to_a_full_disk_leaves_the_old_files(tmp_path, capsys):
         assert after == before or full_from > 3, "the pairs to test with may be the new ones, written whole"
     assert full_from > 5
     assert after != before
+
+
+PICTURES = {
+    "curves": ("plot", "run", "--y", "return", "--output", "new/curves.svg"),
+    "a PNG": ("plot", "run", "--y", "return", "--output", "new/curves.png"),
+    "a heat map": ("eval", "run", "--suite", "grid.toml", "--heatmap", "new/map.png"),
+}
+
+
+@pytest.mark.parametrize("arguments", PICTURES.values(), ids=PICTURES)
+def test_a_picture_on_a_full_disk_is_one_line_and_no_file(arguments, tmp_path, capsys):
+    train(capsys, "--name", "run")
+    (tmp_path / "grid.toml").write_text(GRID)
+    target = tmp_path / arguments[-1]
+    for full_from in count(1):
+        with pytest.MonkeyPatch.context() as patch:
+            FullDisk(patch, full_from)
+            ended = captured(capsys, *arguments)
+        if ended.code == 0:
+            break
+        assert re.fullmatch(NO_SPACE, ended.line), (full_from, ended)
+        assert not target.parent.exists()
+    assert full_from > 3, "a folder, a file, its content and its name"
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def why_not_copied(name: str, target: Path) -> str:
+    try:
+        copy_recipe(name, target)
+    except CartpoleError as error:
+        return str(error)
+    return ""
+
+
+def test_a_copied_recipe_on_a_full_disk_is_whole_or_absent(tmp_path):
+    for full_from in count(1):
+        with pytest.MonkeyPatch.context() as patch:
+            disk = FullDisk(patch, full_from)
+            problem = why_not_copied("ppo", tmp_path / "mine.toml")
+        if not disk.is_full:
+            break
+        assert re.fullmatch(NO_SPACE, f"error: {problem}")
+        assert {path.name for path in tmp_path.iterdir()} == {"tiny.toml"}
+    assert full_from > 2
+    assert (tmp_path / "mine.toml").read_bytes() == find_recipe("ppo").read_bytes()
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+sys.argv = ["cartpole", *sys.argv[1:]]
+from cartpole_cli.cli.app import main
+main()
+"""
+FILES = {
+    "a film": ("eval", "run", "--episodes", "2", "--video", "new/film.mp4"),
+    "curves": PICTURES["curves"],
+    "a heat map": PICTURES["a heat map"],
+}
+
+
+@pytest.mark.parametrize("arguments", FILES.values(), ids=FILES)
+def test_a_file_that_finds_no_room_is_one_line_and_no_file(arguments, tmp_path, capsys):
+    train(capsys, "--name", "run")
+    (tmp_path / "grid.toml").write_text(GRID)
+    command = [COMMAND[0], "-c", LIMITED, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = Ended(done.returncode, done.stdout, done.stderr)
+    assert ended.line == f"error: {arguments[-1]}: cannot be written (File too large)"
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("cut", [1, 2, 20], ids=["before its newline", "before its brace", "in the middle"])
