@@ -201,7 +201,7 @@ def test_the_other_way_round_is_the_rest():
 
 def test_every_pair_of_scorecards_is_compared_in_their_order():
     returns = {"a": [1.0, 1.0], "b": [2.0, 0.0], "c": [3.0, 3.0]}
-    task = {"environment": "CartPole-v1", "study": None, "solved": 0, "max_episode_steps": 500}
+    task = {"environment": "CartPole-v1", "study": None, "at_95_percent": 0, "max_episode_steps": 500}
     cards = [{"target": name, "returns": values, **task} for name, values in returns.items()]
     pairs = compare(cards)
     assert [(pair["first"], pair["second"], pair["probability"]) for pair in pairs] == [
