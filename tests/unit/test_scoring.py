@@ -210,7 +210,7 @@ def test_every_pair_of_scorecards_is_compared_in_their_order():
         ("b", "c", 0.0),
     ]
     assert compare(cards[:1]) == []
-    other = {"environment": "Acrobot-v1", "solved": None}
+    other = {"environment": "Acrobot-v1", "at_95_percent": None}
     assert compare([cards[0], cards[1] | other]) == []
     assert compare([cards[0], cards[1] | {"max_episode_steps": 1000}]) == []
     assert compare([cards[0], cards[1] | {"study": "study"}]) == []
