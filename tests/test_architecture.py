@@ -56,7 +56,7 @@ MAY_SEE_RECIPES = {
     "recipe_files.py",
     "cli/train.py",
     "cli/recipes.py",
-} | {f"runs/{name}.py" for name in ("session", "seed_run", "trackers", "targets", "video", "resume")}
+} | {f"runs/{name}.py" for name in ("session", "seed_run", "trackers", "targets", "video", "resume", "manifest")}
 
 
 def name_of(path: Path) -> str:

@@ -6,7 +6,6 @@ verified before anything is unpickled, and `torch.load(path, weights_only=True)`
 
 import hashlib
 import io
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.files import write_file
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-
-FORMAT_VERSION = 1
-TRAILER = re.compile(rb"\ncartpole-checkpoint (\d+) ([0-9a-f]{64})\n\Z")
-TRAILER_LENGTH = 200
+from cartpole_cli.runs.trailer import FORMAT_VERSION, TRAILER, TRAILER_LENGTH, with_trailer
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -30,9 +26,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    payload = buffer.getvalue()
-    digest = hashlib.sha256(payload).hexdigest()
-    write_file(path, payload + f"\ncartpole-checkpoint {FORMAT_VERSION} {digest}\n".encode())
+    write_file(path, with_trailer(buffer.getvalue()))
 
 
 def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:

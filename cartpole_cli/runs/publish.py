@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.files import make_folder, write_file
+from cartpole_cli.files import make_folder, read_text, write_file
 from cartpole_cli.onnx_export import NUM_EPISODES, NUM_STATES, export_policy
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.targets import SavedPolicy, load_saved_policy
+from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
 PACKAGES = ("cartpole-cli", "torch", "onnx", "onnxruntime")
 
@@ -80,9 +81,10 @@ def _metadata(saved: SavedPolicy) -> dict[str, str]:
 def _held_out(saved: SavedPolicy) -> dict[str, Any]:
     """The final score of a run's best checkpoint; of other checkpoints what they were chosen by."""
     run = RunDirectory(saved.path.parent)
-    if saved.path.name == run.best.name and run.evaluation.is_file():
-        try:
-            return dict(json.loads(run.evaluation.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError):
-            pass  # the checkpoint knows a score as well
+    try:
+        evaluation = dict(json.loads(read_text(run.evaluation)))
+    except (OSError, ValueError, TypeError, RecursionError):
+        evaluation = {}  # the checkpoint knows a score as well
+    if evaluation and evaluation.get(CHECKPOINT) == digest_of(saved.path):
+        return evaluation
     return dict(saved.metadata.get("evaluation") or {})

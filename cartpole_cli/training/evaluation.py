@@ -81,7 +81,7 @@ class Evaluator:
         confirmation_horizon: int,
     ) -> None:
         self._judge = judge
-        self._selection_episodes, self._confirmation_horizon = selection_episodes, confirmation_horizon
+        self._selection_episodes, self.confirmation_horizon = selection_episodes, confirmation_horizon
         self.seconds = 0.0
         """Time spent in here so far."""
 
@@ -90,7 +90,7 @@ class Evaluator:
 
     def confirmation(self, policy: PolicyNetwork, streams: Streams, iteration: int) -> list[Evaluation]:
         stream = f"confirmation/{iteration}"
-        return self._play(policy, streams, "confirmation", stream, CONFIRMATION_EPISODES, self._confirmation_horizon)
+        return self._play(policy, streams, "confirmation", stream, CONFIRMATION_EPISODES, self.confirmation_horizon)
 
     def final(self, policy: PolicyNetwork, streams: Streams) -> list[Evaluation]:
         return self._play(policy, streams, "final", "final", FINAL_EPISODES)

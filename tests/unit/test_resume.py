@@ -12,7 +12,8 @@ from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, Rei
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.runs.checkpoint import load_checkpoint
-from cartpole_cli.runs.resume import load_resumable, trim_metrics
+from cartpole_cli.runs.metrics import trim_metrics
+from cartpole_cli.runs.resume import load_resumable
 from cartpole_cli.runs.session import Session
 from cartpole_cli.runs.summary import Summary
 
