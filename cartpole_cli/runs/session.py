@@ -180,12 +180,12 @@ class Session:
     def finish(self) -> Summary | StudySummary:
         """Write last.pth, score every best.pth on the final set, and close the books."""
         self._save_last()
+        seconds = {"seconds": self._seconds, "evaluation_seconds": self.trainer.evaluator.seconds}
         finals = self._final_evaluations()
         summaries = [run.finish(finals.get(run.seed)) for run in self.runs.values()]
         if not self._is_study:
             return summaries[0]
-        seconds, evaluation_seconds = self._shared
-        summary = summarize_study(self.directory, summaries, seconds=seconds, evaluation_seconds=evaluation_seconds)
+        summary = summarize_study(self.directory, summaries, **seconds)
         write_json(self.directory.study, summary.as_plain_data())
         self._write_study_manifest(summary.status)
         return summary

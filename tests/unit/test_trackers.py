@@ -299,7 +299,7 @@ def test_metrics_have_no_line_for_a_film(tmp_path):
 def test_a_closed_tracker_says_nothing_more(tmp_path, stand_in):
     wandb = stand_in("log")
     told: list[str] = []
-    tracker = WandbTracker(recipe(type="wandb", mode="offline"), tmp_path, "abc12345", told.append)
+    tracker = WandbTracker(recipe(type="wandb", mode="offline"), tmp_path, "abc12345", told.append, ["offline"])
     for iteration in (1, 2):
         tracker.log({"iteration": iteration})
     tracker.close()
