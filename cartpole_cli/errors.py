@@ -43,7 +43,7 @@ def memory_asked(error: BaseException) -> str | None:
     text = str(error)
     if not isinstance(error, MemoryError) and not re.search("allocate memory|out of memory", text):
         return None
-    exact = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ [KMGT]i?B)", text)
+    exact = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ [KMGTPE]i?B)", text)
     if exact is None:
         return "no more to be had"
     return f"{exact[2] or f'{int(exact[1]) / 2**30:.1f} GiB'} asked for at once"

@@ -15,7 +15,7 @@ from cartpole_cli.cli.evaluate import evaluate
 from cartpole_cli.cli.export import export
 from cartpole_cli.cli.plot import plot
 from cartpole_cli.cli.recipes import recipes_app
-from cartpole_cli.cli.streams import forget_stdout
+from cartpole_cli.cli.streams import EXIT_BROKEN_PIPE, forget_stdout
 from cartpole_cli.cli.train import train
 from cartpole_cli.errors import CartpoleError, memory_asked
 
@@ -86,6 +86,9 @@ def main() -> None:
             raise
         print(f"error: not enough memory ({asked})", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        forget_stdout()
+        raise SystemExit(EXIT_BROKEN_PIPE) from None
     except OSError as error:
         if error.filename is not None or error.errno not in NO_ROOM:
             raise

@@ -24,7 +24,7 @@ class PipeConsole(Console):
     """A console whose reader may leave: its user hears of it by BrokenPipeError."""
 
     def on_broken_pipe(self) -> NoReturn:
-        """Called by `print`."""
+        """Called by `print`; without a number, as Typer has an exit code of its own for the system's error."""
         raise BrokenPipeError
 
 

@@ -4,6 +4,9 @@ import os
 import sys
 from contextlib import suppress
 
+EXIT_BROKEN_PIPE = 141
+"""What a shell says of a process that SIGPIPE ended."""
+
 
 def forget_stdout() -> None:
     """What is left to be printed goes nowhere, or Python would try it again as it exits."""

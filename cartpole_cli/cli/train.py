@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cartpole_cli.cli.outcome import as_argument
-from cartpole_cli.cli.streams import forget_stdout
-from cartpole_cli.errors import printable
+from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 EXIT_NO_RESULT = 1
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 
 
 def train(
@@ -55,7 +53,6 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Train a policy and write its run folder."""
-    from cartpole_cli.errors import CartpoleError
     from cartpole_cli.recipe_files import find_recipe, load_recipe
 
     options = {"seed": seed, "num_seeds": seeds, "device": device}
@@ -135,9 +132,9 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
         torch.use_deterministic_algorithms(True, warn_only=True)
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
     session = open_session(device, console)
-    warning = iteration_size(recipe, session.trainer.environment).warning
-    if warning is not None:
-        _tell(warning)
+    size = iteration_size(recipe, session.trainer.environment)
+    if size.warning is not None:
+        _tell(size.warning)
     again = f"interrupted; to go on: cartpole train --resume {as_argument(session.directory.path)}"
     try:
         summary = _train(session, console)
@@ -146,8 +143,12 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         _tell(again)
-        forget_stdout()
-        raise typer.Exit(EXIT_BROKEN_PIPE) from None
+        raise
+    except (MemoryError, RuntimeError) as error:
+        asked = memory_asked(error)
+        if asked is None:
+            raise
+        raise CartpoleError(f"not enough memory ({asked}) for an iteration of up to {size}") from error
     _report(console, summary, as_json=as_json)
     return summary
 
@@ -175,7 +176,8 @@ def _report(console: "Console", summary: "Summary | StudySummary", *, as_json: b
     if console.quiet and summary.status == "failed":
         from cartpole_cli.cli.outcome import describe_failure
 
-        _tell(describe_failure(summary))
+        for line in describe_failure(summary).splitlines():
+            _tell(line)
     _show(console, summary)
     if as_json:
         print(json.dumps(summary.as_plain_data()))

@@ -63,8 +63,8 @@ class WandbTracker:
         run_path: the run's folder; W&B's files go to its `wandb` folder.
         run_id: W&B's name for it.
         tell: receives the warnings and, for an offline run, the command that uploads it.
-        modes: those to try, in turn. One that fails is taken out, so that a study's seeds, which share the list,
-            neither wait for it again nor tell of it.
+        modes: those to try, in turn. One that fails is taken out, and all of them if W&B breaks later, so that a
+            study's seeds, which share the list, neither wait for it again nor tell of it.
         resumed: whether a run of that name goes on.
         study: the study it is a part of, W&B's group.
     """
@@ -80,7 +80,8 @@ class WandbTracker:
         resumed: bool = False,
         study: str | None = None,
     ) -> None:
-        self._tell, self._id, self._resumed, self._study = tell, run_id, resumed, study
+        self._tell, self._modes = tell, modes
+        self._id, self._resumed, self._study = run_id, resumed, study
         self._run: Any = None
         # No crash reports to W&B, and so no connection at all while offline.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -149,7 +150,9 @@ class WandbTracker:
             action(self._run)
         except Exception as error:  # as above
             self._run = None
-            self._tell(f"warning: W&B failed: {_first_line(error)}; logging to metrics.jsonl only")
+            if self._modes:
+                self._tell(f"warning: W&B failed: {_first_line(error)}; logging to metrics.jsonl only")
+                self._modes.clear()
             atexit.register(_leave_quietly)
 
 
