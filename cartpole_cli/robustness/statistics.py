@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cartpole_cli.intervals import bootstrap_mean
 from cartpole_cli.robustness.page import STEPS_PER_SECOND, Flags, Floats
 from cartpole_cli.robustness.play import Played
 
 Z95 = 1.959963984540054
-BOOTSTRAP_RESAMPLES = 2000
 FINAL_SECONDS = 5
 STEADY_SECONDS = 1
 
@@ -73,12 +73,8 @@ def share(events: Flags) -> Estimate:
 
 
 def mean(values: Floats) -> Estimate | None:
-    """The mean, with its percentile bootstrap interval (Efron 1979), always the same for the same; None of nothing."""
-    if not len(values):
-        return None
-    picks = np.random.default_rng(0).integers(len(values), size=(BOOTSTRAP_RESAMPLES, len(values)))
-    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
-    return Estimate(float(values.mean()), (float(low), float(high)))
+    """The mean, with its percentile bootstrap interval; None of nothing."""
+    return Estimate(float(values.mean()), bootstrap_mean(values)) if len(values) else None
 
 
 def mean_of_shares(shares: Sequence[Estimate]) -> Estimate:

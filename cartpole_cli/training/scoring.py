@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cartpole_cli.environments.interface import ContinuousActions, VectorEnvironment
-from cartpole_cli.training.evaluation import BOOTSTRAP_RESAMPLES, Evaluation
+from cartpole_cli.intervals import bootstrap_mean
+from cartpole_cli.training.evaluation import Evaluation
 
 STEPS_PER_SECOND = 50
 PUSH = 10.0
@@ -85,6 +86,4 @@ def probability_of_improvement(first: Sequence[float], second: Sequence[float]) 
     With its 95 % percentile bootstrap interval over the start states (Agarwal et al. 2021, eq. 2, paired).
     """
     better = np.sign(np.array(first) - np.array(second)) / 2 + 0.5
-    picks = np.random.default_rng(0).integers(len(better), size=(BOOTSTRAP_RESAMPLES, len(better)))
-    low, high = np.quantile(better[picks].mean(axis=1), [0.025, 0.975])
-    return {"probability": float(better.mean()), "ci95": [float(low), float(high)]}
+    return {"probability": float(better.mean()), "ci95": list(bootstrap_mean(better))}
