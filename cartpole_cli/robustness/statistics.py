@@ -66,7 +66,7 @@ def _longest_gap(upright: Flags) -> float:
 
 def share(events: Flags) -> Estimate:
     """How often something was so, with Wilson's (1927) score interval."""
-    return _wilson(int(events.sum()) / len(events), len(events))
+    return _wilson(int(events.sum()) / len(events), float(len(events)))
 
 
 def mean(values: Floats) -> Estimate | None:
