@@ -53,6 +53,8 @@ class CartPoleSimulator:
         ).view(4, 1, 1)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
+        self.force: Float[Tensor, "S N"] = torch.zeros(shape, device=self.device, dtype=dtype)
+        self.seconds = self.force
         self._block = torch.empty(0, self.num_seeds, num_envs, device=self.device, dtype=dtype)
         self.num_resets = 0
         self.num_steps = 0
@@ -90,7 +92,8 @@ class CartPoleSimulator:
     def step(self, action: Tensor) -> Transition:
         """Act: 0 or 1 pushes left or right with the force magnitude; a float [S, N, 1] is the force in newtons."""
         observation = self.observation
-        next_state = self._advance(self._force(action))
+        self.force, self.seconds = self._force(action), self.physics.time_step
+        next_state = self._advance(self.force)
         self.elapsed = self.elapsed + 1
         going_on = (next_state.abs() <= self._limits).all(dim=0)  # not so for nan, too
         truncated = (self.elapsed >= self.max_episode_steps) & going_on
