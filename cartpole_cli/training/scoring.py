@@ -13,6 +13,9 @@ from cartpole_cli.environments.interface import CartPoleEnvironment, VectorEnvir
 from cartpole_cli.intervals import bootstrap_mean
 from cartpole_cli.training.evaluation import Evaluation
 
+STEP = 0.02
+"""s: the usual time step, which so counts as 1 exactly, and a constant push is its own mean."""
+
 
 @dataclass(frozen=True, slots=True)
 class CartPoleMotion:
@@ -59,31 +62,31 @@ def score(
 
 
 class _Motion:
-    """Position and effort times seconds, switches, and seconds, of each episode [1, N]."""
+    """Sums of each episode [1, N]: position and effort times duration, switches, and duration, in steps of `STEP`."""
 
     def __init__(self, environment: CartPoleEnvironment) -> None:
         self._environment = environment
         shape = (1, environment.num_envs)
-        self._position, self._effort, self._switches, self._seconds, self._sign = torch.zeros(
+        self._position, self._effort, self._switches, self._duration, self._sign = torch.zeros(
             5, *shape, dtype=torch.float64, device="cpu"
         )
 
     def add(self, x: Float[Tensor, "1 N"], running: Bool[Tensor, "1 N"]) -> None:
         """What the last step was; a force that acted for no time was none."""
-        force, seconds = self._environment.force.cpu().double(), self._environment.seconds.cpu().double()
-        seconds = torch.where(running, seconds, 0.0)
-        sign = torch.where(seconds > 0, force.sign(), 0.0)
-        self._position += x.abs() * seconds
-        self._effort += torch.where(running, force.abs(), 0.0) * seconds
+        force = self._environment.force.cpu().double()
+        duration = torch.where(running, self._environment.seconds.cpu().double() / STEP, 0.0)
+        sign = torch.where(duration > 0, force.sign(), 0.0)
+        self._position += torch.where(running, x.abs(), 0.0) * duration
+        self._effort += torch.where(running, force.abs(), 0.0) * duration
         self._switches += sign * self._sign < 0
-        self._seconds += seconds
+        self._duration += duration
         self._sign = torch.where(sign == 0, self._sign, sign)
 
     def means(self) -> CartPoleMotion:
         position, effort, switches = (
-            (total.sum() / self._seconds.sum()).item() for total in (self._position, self._effort, self._switches)
+            (total.sum() / self._duration.sum()).item() for total in (self._position, self._effort, self._switches)
         )
-        return CartPoleMotion(position, effort, switches)
+        return CartPoleMotion(position, effort, switches / STEP)
 
 
 def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
