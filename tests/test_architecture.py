@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first. A module may import from lower layers and from its own folder.
 LAYERS = [
-    ["errors", "randomness"],
+    ["errors", "randomness", "intervals"],
     ["files"],
     ["algorithm_recipes"],
     ["environment_recipes"],
@@ -34,10 +34,12 @@ LEAVES = [
     "algorithms/losses.py",
     "policy/action_heads.py",
     "randomness.py",
+    "intervals.py",
 ]
 WITHOUT_TORCH = [
     "errors.py",
     "files.py",
+    "intervals.py",
     "algorithm_recipes.py",
     "environment_recipes.py",
     "recipe.py",

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from cartpole_cli.environments.build import build_judge
-from cartpole_cli.environments.interface import ContinuousActions, VectorEnvironment
+from cartpole_cli.environments.interface import CartPoleEnvironment, ContinuousActions, VectorEnvironment
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -54,17 +54,15 @@ def make_scorecard(
         noise = streams if stochastic else None
         act = _action_rule(target, episodes, noise)
         limit = judge.max_episode_steps
+        start = judge.observation[0, 0].cpu() if isinstance(judge, CartPoleEnvironment) else None
         evaluation, motion = score(
             act,
             judge,
             set_name=f"eval, seed {seed}",
-            is_cart_pole=task.counts_steps,
             on_step=lambda done: on_step(done, limit),
         )
         if video is not None:
             act_alone = _action_rule(target, 1, noise)
-            judge.reset()
-            start = judge.observation[0, 0].cpu() if task.counts_steps else None
             film(lambda row: act_alone(row.to(where)), task, video, seed=seed, start=start)
     finally:
         judge.close()

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cartpole_cli.environments.interface import VectorEnvironment
+from cartpole_cli.intervals import bootstrap_mean
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 
-BOOTSTRAP_RESAMPLES = 2000
 CONFIRMATION_EPISODES = 100
 FINAL_EPISODES = 100
 
@@ -38,11 +38,8 @@ class Evaluation:
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """95 % percentile bootstrap interval of the mean (Efron 1979), always the same for the same returns."""
-        returns = np.array(self.returns)
-        picks = np.random.default_rng(0).integers(len(returns), size=(BOOTSTRAP_RESAMPLES, len(returns)))
-        low, high = np.quantile(returns[picks].mean(axis=1), [0.025, 0.975])
-        return float(low), float(high)
+        """95 % percentile bootstrap interval of the mean."""
+        return bootstrap_mean(np.array(self.returns))
 
     def as_plain_data(self) -> dict[str, Any]:
         return {

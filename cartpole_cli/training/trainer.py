@@ -115,7 +115,9 @@ class Trainer:
                 self.optimizer.accumulate(loss.total)
                 if batch.completes_step:
                     stepping = active & pending
-                    statistics.add_step(self.optimizer.step(stepping, learning_rate), stepping)
+                    norm = self.optimizer.step(stepping, learning_rate)
+                    self.policy.project(stepping & norm.isfinite())
+                    statistics.add_step(norm, stepping)
                     pending = torch.zeros_like(active)
             if not bool(active.any()):
                 break
