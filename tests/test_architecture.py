@@ -43,6 +43,7 @@ WITHOUT_TORCH = [
     "recipe.py",
     "recipe_errors.py",
     "recipe_files.py",
+    "environments/registered.py",
     "environments/registration.py",
     "environments/swing_up.py",
     "environments/__init__.py",
@@ -56,7 +57,10 @@ MAY_SEE_RECIPES = {
     "recipe_files.py",
     "cli/train.py",
     "cli/recipes.py",
-} | {f"runs/{name}.py" for name in ("session", "seed_run", "trackers", "targets", "video", "resume", "manifest")}
+} | {
+    f"runs/{name}.py"
+    for name in ("session", "seed_run", "trackers", "targets", "scorecard", "video", "resume", "manifest")
+}
 
 
 def name_of(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cartpole_cli.environment_recipes import Problem
+from cartpole_cli.environments.registered import check_registered_or_repeated
 from cartpole_cli.errors import CartpoleError, did_you_mean
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_errors import COMMAND_LINE
@@ -83,6 +84,8 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
     problems = list(_problems(before, edited, after, state, directory))
     if problems:
         raise CartpoleError(*problems)
+    source = str(directory.last if state else directory.recipe)
+    check_registered_or_repeated(after.environment.id, source, overrides)
     notes = tuple(_notes(before, after, state))
     return Resumable(directory, after, state, digest, manifest, notes)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.environments.registered import import_module_of
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.files import write_file
 from cartpole_cli.policy.network import PolicyNetwork
@@ -84,11 +85,12 @@ class Session:
         name: str | None,
         tell: Callable[[str], None],
     ) -> "Session":
-        """A new run, in a folder of that name or of one made from time, recipe and seed.
+        """A new run, in a folder of that name or of one made from time, recipe and seed, by the user's own recipe.
 
         Raises:
             CartpoleError: the environment or the folder cannot be made.
         """
+        import_module_of(recipe.environment.id)
         trainer = _build_trainer(recipe, recipe.seeds, device)
         settings = recipe.trainer
         suffix = f"x{settings.num_seeds}" if settings.num_seeds > 1 else f"s{settings.seed}"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cartpole_cli.environment_recipes import TASKS, GymnasiumEnvironment, NativeEnvironment
+from cartpole_cli.environments.registered import import_module_of
 from cartpole_cli.errors import CartpoleError, did_you_mean
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.policy.onnx_policy import OnnxPolicy
@@ -112,11 +113,12 @@ def load_target(target: str, runs_dir: Path, device: torch.device) -> Target:
 
 
 def task_named(environment_id: str) -> NativeEnvironment | GymnasiumEnvironment:
-    """The environment of an id: ours, or Gymnasium's.
+    """The environment of an id that the user gave: ours, or Gymnasium's, whose module is imported.
 
     Raises:
-        CartpoleError: it is empty.
+        CartpoleError: it is empty, or the module cannot be imported.
     """
+    import_module_of(environment_id)
     match environment_id:
         case "":
             raise CartpoleError("--environment '': allowed: an id, as in CartPole-v1")
