@@ -117,15 +117,7 @@ class Session:
             if state is not None:
                 same_episodes = trainer.load_state_dict(state["trainer"])
                 trainer.evaluator.seconds = state["evaluation_seconds"]
-            session = cls(
-                run.recipe,
-                trainer,
-                run.directory,
-                device=device,
-                manifest=manifest,
-                before=run,
-                tell=tell,
-            )
+            session = cls(run.recipe, trainer, run.directory, device=device, manifest=manifest, before=run, tell=tell)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {one_line(error)}") from error
         if not same_episodes:

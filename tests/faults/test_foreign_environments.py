@@ -1,5 +1,6 @@
 """Files that name an environment of a module that nobody has imported: what a file says is not run."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from damage import train
 from onnx import helper
 
 from cartpole_cli.runs.checkpoint import load_checkpoint, save_checkpoint
+from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
 ID = "payload:Payload-v0"
 MARK = Path("executed")
@@ -86,6 +88,9 @@ def _make_evil(folder: Path) -> None:
     for name, kind in (("best.pth", "policy"), ("last.pth", "training")):
         content = load_checkpoint(run / name, kind)
         save_checkpoint(run / name, content | {"recipe": _evil(content["recipe"])})
+    for name in ("best.json", "evaluation.json"):
+        said = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps(said | {CHECKPOINT: digest_of(run / "best.pth")}))
     model = onnx.load(folder / "evil.onnx")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     helper.set_model_props(model, metadata | {"recipe": _evil(metadata["recipe"])})
