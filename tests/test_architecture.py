@@ -108,6 +108,7 @@ def test_light_modules_load_no_torch(name: str) -> None:
     assert "torch" not in top_level(PACKAGE / name)
     assert project_parts(PACKAGE / name) <= {
         "errors",
+        "files",
         "recipe",
         "recipe_errors",
         "algorithm_recipes",

@@ -13,8 +13,9 @@ from damage import train
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.policy import onnx_trial
-from cartpole_cli.policy.onnx_trial import survive_trial
+from cartpole_cli.policy import onnx_sandbox
+from cartpole_cli.policy.onnx_policy import OnnxPolicy
+from cartpole_cli.policy.onnx_sandbox import Sandbox
 
 FLIPS = 1000
 LOAD_EACH = """
@@ -103,7 +104,7 @@ def test_flipped_bits_are_a_network_or_a_line(model, tmp_path):
         assert done.returncode < 0, done.stderr
         crashing = folder / Path("at").read_text()
         with pytest.raises(CartpoleError, match="crashes onnxruntime"):
-            survive_trial(crashing.read_bytes(), crashing.name)
+            OnnxPolicy(crashing.read_bytes(), crashing.name, Sandbox().open)
         crashing.unlink()
         crashed += 1
     assert loaded > FLIPS / 2, "most bits are weights"
@@ -126,11 +127,11 @@ def test_what_wants_more_memory_than_there_is_is_one_line(capsys):
 
 
 def test_what_never_returns_is_one_line(capsys, monkeypatch):
-    monkeypatch.setattr(onnx_trial, "SECONDS", 3)
+    monkeypatch.setattr(onnx_sandbox, "SECONDS", 3)
     Path("endless.onnx").write_bytes(endless())
     assert "does not end within 3 s" in captured(capsys, "eval", "endless.onnx").line
 
 
 def test_what_crashes_the_parser_is_one_line(model, capsys, monkeypatch):
-    monkeypatch.setattr(onnx_trial, "COMMAND", (sys.executable, "-c", "import os; os.abort()"))
+    monkeypatch.setattr(onnx_sandbox, "COMMAND", (sys.executable, "-c", "import os; os.abort()"))
     assert "policy.onnx: crashes onnxruntime" in captured(capsys, "eval", "policy.onnx").line
