@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 MAX_DEPTH = 64
-MAX_ENTRIES = 5_000_000
+MAX_ENTRIES = 2_000_000
 PLAIN = (str, float, bool, type(None))
 
 
