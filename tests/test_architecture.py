@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first. A module may import from lower layers and from its own folder.
 LAYERS = [
-    ["errors", "randomness"],
+    ["errors", "libraries", "randomness"],
     ["files"],
     ["algorithm_recipes"],
     ["environment_recipes"],
@@ -38,6 +38,7 @@ LEAVES = [
 WITHOUT_TORCH = [
     "errors.py",
     "files.py",
+    "libraries.py",
     "algorithm_recipes.py",
     "environment_recipes.py",
     "recipe.py",

@@ -3,10 +3,13 @@
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from cartpole_cli.errors import CartpoleError, one_line
+from cartpole_cli.libraries import quiet_onnxruntime
+
+quiet_onnxruntime()
+import onnxruntime  # noqa: E402  # not before that
 
 FloatArray = NDArray[np.float32]
 
