@@ -1,7 +1,6 @@
 """Recipe files: find them, read them, apply KEY=VALUE overrides; `recipe_errors.py` says what is wrong with them."""
 
 import re
-import shutil
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.errors import CartpoleError, did_you_mean, one_line, reading
+from cartpole_cli.files import MAX_TOML, read_bytes, read_text, write_file
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_errors import COMMAND_LINE, VARIANTS, explain
 
@@ -47,7 +47,7 @@ def find_recipe(name: str) -> Path:
     file_name = name if name.endswith(".toml") else f"{name}.toml"
     for path in (Path(name), Path(file_name), Path("recipes") / file_name, shipped_folder() / file_name):
         with suppress(OSError):  # a name that no file can have
-            if path.is_file():
+            if path.exists() and not path.is_dir():
                 return path
     names = list(shipped_recipes())
     raise CartpoleError(
@@ -63,9 +63,8 @@ def read_recipe(path: Path) -> str:
         CartpoleError: the file cannot be read, or is no text.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+        with reading(path):
+            return read_text(path, MAX_TOML)
     except UnicodeDecodeError as error:
         raise CartpoleError(f"{path}: not valid TOML: {error}") from error
 
@@ -83,9 +82,11 @@ def copy_recipe(name: str, destination: Path) -> Path:
             target = destination / source.name
         if target.exists():
             raise CartpoleError(f"{target} exists already: give another path")
-        shutil.copyfile(source, target)
     except OSError as error:
         raise CartpoleError(f"{target}: cannot be written ({error.strerror})") from error
+    with reading(source):
+        content = read_bytes(source, MAX_TOML)
+    write_file(target, content)
     return target
 
 
@@ -99,12 +100,22 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         CartpoleError: one line per problem, all problems at once.
     """
-    text = read_recipe(path)
+    return recipe_from_text(read_recipe(path), overrides, source=str(path))
+
+
+def recipe_from_text(text: object, overrides: Sequence[str] = (), *, source: str) -> Recipe:
+    """The same of a recipe's text, wherever it is from: a checkpoint and an ONNX file hold one.
+
+    Raises:
+        CartpoleError: one line per problem, all problems at once.
+    """
+    if not isinstance(text, str) or len(text) > MAX_TOML:
+        raise CartpoleError(f"{source}: its recipe is no text, or one of more than {MAX_TOML >> 10} KiB")
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
-        raise CartpoleError(f"{path}: not valid TOML: {error}") from error
-    return resolve_recipe(data, overrides, source=str(path))
+        raise CartpoleError(f"{source}: not valid TOML: {one_line(error)}") from error
+    return resolve_recipe(data, overrides, source=source)
 
 
 def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: str) -> Recipe:

@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first. A module may import from lower layers and from its own folder.
 LAYERS = [
-    ["errors", "randomness", "intervals"],
+    ["errors", "intervals", "libraries", "randomness"],
     ["files"],
     ["algorithm_recipes"],
     ["environment_recipes"],
@@ -40,11 +40,13 @@ WITHOUT_TORCH = [
     "errors.py",
     "files.py",
     "intervals.py",
+    "libraries.py",
     "algorithm_recipes.py",
     "environment_recipes.py",
     "recipe.py",
     "recipe_errors.py",
     "recipe_files.py",
+    "environments/registered.py",
     "environments/registration.py",
     "environments/swing_up.py",
     "environments/__init__.py",
@@ -58,7 +60,10 @@ MAY_SEE_RECIPES = {
     "recipe_files.py",
     "cli/train.py",
     "cli/recipes.py",
-} | {f"runs/{name}.py" for name in ("session", "seed_run", "trackers", "targets", "video", "resume", "manifest")}
+} | {
+    f"runs/{name}.py"
+    for name in ("session", "seed_run", "trackers", "targets", "scorecard", "video", "resume", "manifest")
+}
 
 
 def name_of(path: Path) -> str:
@@ -106,6 +111,7 @@ def test_light_modules_load_no_torch(name: str) -> None:
     assert "torch" not in top_level(PACKAGE / name)
     assert project_parts(PACKAGE / name) <= {
         "errors",
+        "files",
         "recipe",
         "recipe_errors",
         "algorithm_recipes",

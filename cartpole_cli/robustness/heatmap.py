@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.libraries import quiet_matplotlib
 from cartpole_cli.robustness.suite import Suite
 
 
@@ -26,6 +27,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     Raises:
         CartpoleError: the file cannot be written.
     """
+    quiet_matplotlib()
     from matplotlib.figure import Figure  # noqa: PLC0415 (an extra)
 
     grids = [row for row in report["conditions"] if "cells" in row]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.files import MAX_METRICS, open_regular
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Aggregate, Reader, Score, parse_recipe
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
@@ -196,7 +197,7 @@ def _effort(
 
 def _newest_metrics(path: Path) -> dict[str, Any]:
     """The last whole line; its successor may be half-written."""
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), open_regular(path, MAX_METRICS) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - METRICS_TAIL))
         for line in reversed(file.read().splitlines()):
             with suppress(ValueError, RecursionError):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cartpole_cli.environment_recipes import Problem
+from cartpole_cli.environments.registered import check_registered_or_repeated
 from cartpole_cli.errors import CartpoleError, did_you_mean
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_errors import COMMAND_LINE
-from cartpole_cli.recipe_files import load_recipe, resolve_recipe
+from cartpole_cli.recipe_files import load_recipe, recipe_from_text, resolve_recipe
 from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader
@@ -83,6 +84,8 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
     problems = list(_problems(before, edited, after, state, directory))
     if problems:
         raise CartpoleError(*problems)
+    source = str(directory.last if state else directory.recipe)
+    check_registered_or_repeated(after.environment.id, source, overrides)
     notes = tuple(_notes(before, after, state))
     return Resumable(directory, after, state, digest, manifest, notes)
 
@@ -91,10 +94,7 @@ def _recipe_of(state: dict[str, Any] | None, directory: RunDirectory) -> Recipe:
     """The recipe that was trained by so far."""
     if state is None:
         return load_recipe(directory.recipe)
-    try:
-        return resolve_recipe(tomllib.loads(state["recipe"]), [], source=str(directory.last))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CartpoleError(f"{directory.last}: no recipe to go on by") from error
+    return recipe_from_text(state.get("recipe"), source=str(directory.last))
 
 
 def _edited(directory: RunDirectory, before: Recipe, overrides: Sequence[str]) -> Recipe:

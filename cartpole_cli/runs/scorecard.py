@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.environments.build import build_judge
 from cartpole_cli.environments.interface import CartPoleEnvironment, ContinuousActions, VectorEnvironment
+from cartpole_cli.environments.registered import check_registered
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -44,7 +46,7 @@ def make_scorecard(
     """
     where = choose_device(device)
     target = load_target(name, runs_dir, where)
-    task = target.environment if environment_id is None else task_named(environment_id)
+    task = _task(target, environment_id)
     if horizon is not None:
         task = task.model_copy(update={"max_episode_steps": horizon})
     streams = Streams([seed], where, name="eval")
@@ -129,6 +131,14 @@ def _action_rule(target: Target, num_envs: int, noise: Streams | None) -> Callab
         return policy.environment_action(policy.distribution(observation).sample(drawn))
 
     return sample
+
+
+def _task(target: Target, given: str | None) -> NativeEnvironment | GymnasiumEnvironment:
+    """What a target is scored on: the user's environment, or the file's, if that is registered."""
+    if given is not None:
+        return task_named(given)
+    check_registered(target.environment.id, target.name)
+    return target.environment
 
 
 def _check_fit(target: Target, judge: VectorEnvironment) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.environments.registered import import_module_of
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.files import write_file
 from cartpole_cli.policy.network import PolicyNetwork
@@ -84,11 +85,12 @@ class Session:
         name: str | None,
         tell: Callable[[str], None],
     ) -> "Session":
-        """A new run, in a folder of that name or of one made from time, recipe and seed.
+        """A new run, in a folder of that name or of one made from time, recipe and seed, by the user's own recipe.
 
         Raises:
             CartpoleError: the environment or the folder cannot be made.
         """
+        import_module_of(recipe.environment.id)
         trainer = _build_trainer(recipe, recipe.seeds, device)
         settings = recipe.trainer
         suffix = f"x{settings.num_seeds}" if settings.num_seeds > 1 else f"s{settings.seed}"
@@ -115,15 +117,7 @@ class Session:
             if state is not None:
                 same_episodes = trainer.load_state_dict(state["trainer"])
                 trainer.evaluator.seconds = state["evaluation_seconds"]
-            session = cls(
-                run.recipe,
-                trainer,
-                run.directory,
-                device=device,
-                manifest=manifest,
-                before=run,
-                tell=tell,
-            )
+            session = cls(run.recipe, trainer, run.directory, device=device, manifest=manifest, before=run, tell=tell)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {one_line(error)}") from error
         if not same_episodes:

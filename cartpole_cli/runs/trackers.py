@@ -3,7 +3,6 @@
 import atexit
 import errno
 import json
-import logging
 import math
 import os
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.libraries import quiet_wandb
 from cartpole_cli.recipe import LoggerRecipe, Recipe
 
 ONLINE_TIMEOUT = 5.0
@@ -83,9 +83,7 @@ class WandbTracker:
         self._tell, self._modes = tell, modes
         self._id, self._resumed, self._study = run_id, resumed, study
         self._run: Any = None
-        # No crash reports to W&B, and so no connection at all while offline.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        logging.getLogger("wandb").setLevel(logging.CRITICAL)
+        quiet_wandb()
         problems = []
         while modes:
             problem = self._start(modes[0], recipe, run_path)
