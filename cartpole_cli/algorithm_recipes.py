@@ -65,7 +65,7 @@ class PPORecipe(Section):
     entropy_coefficient: NonNegativeFloat = 0.0
     """Weight of the entropy bonus."""
     target_kl: PositiveFloat | None = None
-    """End an update before the step at which the estimated KL passes 1.5 times this; unset: never."""
+    """End an update once its steps have taken the estimated KL past 1.5 times this, before the next; unset: never."""
 
 
 class GRPORecipe(Section):

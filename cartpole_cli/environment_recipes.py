@@ -189,9 +189,17 @@ class GymnasiumEnvironment(Section):
     @property
     def is_cart_pole(self) -> bool:
         """Whether x, x_dot, theta and theta_dot are observed."""
-        return self.id.rpartition(":")[2].removeprefix("cartpole_cli/") in TASKS
+        return self._task in TASKS
+
+    @property
+    def is_swing_up(self) -> bool:
+        return self.is_cart_pole and "SwingUp" in self._task
 
     @property
     def counts_steps(self) -> bool:
         """Whether the return is the number of steps survived."""
-        return self.is_cart_pole and "SwingUp" not in self.id
+        return self.is_cart_pole and not self.is_swing_up
+
+    @property
+    def _task(self) -> str:
+        return self.id.rpartition(":")[2].removeprefix("cartpole_cli/")

@@ -1,5 +1,6 @@
 """What a user is told when something cannot be done."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -35,6 +36,17 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def memory_asked(error: BaseException) -> str | None:
+    """How much memory was asked for in vain, in words; None of an error of another kind."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and not re.search("allocate memory|out of memory", text):
+        return None
+    exact = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ [KMGTPE]i?B)", text)
+    if exact is None:
+        return "no more to be had"
+    return f"{exact[2] or f'{int(exact[1]) / 2**30:.1f} GiB'} asked for at once"
 
 
 def did_you_mean(word: str, choices: Sequence[str]) -> str:

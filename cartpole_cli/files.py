@@ -14,7 +14,9 @@ from typing import BinaryIO
 from cartpole_cli.errors import CartpoleError
 
 MAX_TEXT = 16 << 20
-"""Bytes of a recipe, a manifest, a score: 1,000 times what is written."""
+"""Bytes of a manifest or a score: 1,000 times what is written."""
+MAX_TOML = 1 << 18
+"""Bytes of a recipe or a suite, 100 times what is written: TOML takes a second for each megabyte."""
 MAX_METRICS = 1 << 30
 """Bytes of metrics.jsonl: millions of iterations."""
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cartpole_cli.errors import CartpoleError, did_you_mean, reading
-from cartpole_cli.files import read_bytes, read_text, write_file
+from cartpole_cli.errors import CartpoleError, did_you_mean, one_line, reading
+from cartpole_cli.files import MAX_TOML, read_bytes, read_text, write_file
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_errors import COMMAND_LINE, explain
 from cartpole_cli.recipe_overrides import OVERRIDE, RIGHT_OVERRIDE, apply, new_tables, parse
@@ -44,7 +44,7 @@ def find_recipe(name: str) -> Path:
     file_name = name if name.endswith(".toml") else f"{name}.toml"
     for path in (Path(name), Path(file_name), Path("recipes") / file_name, shipped_folder() / file_name):
         with suppress(OSError):  # a name that no file can have
-            if path.is_file():
+            if path.exists() and not path.is_dir():
                 return path
     names = list(shipped_recipes())
     raise CartpoleError(
@@ -61,7 +61,7 @@ def read_recipe(path: Path) -> str:
     """
     try:
         with reading(path):
-            return read_text(path)
+            return read_text(path, MAX_TOML)
     except UnicodeDecodeError as error:
         raise CartpoleError(f"{path}: not valid TOML: {error}") from error
 
@@ -73,8 +73,6 @@ def copy_recipe(name: str, destination: Path) -> Path:
         CartpoleError: there is no such recipe, the destination exists or cannot be written.
     """
     source = find_recipe(name)
-    with reading(source):
-        content = read_bytes(source)
     target = destination
     try:
         if destination.is_dir():
@@ -83,6 +81,8 @@ def copy_recipe(name: str, destination: Path) -> Path:
             raise CartpoleError(f"{target} exists already: give another path")
     except OSError as error:
         raise CartpoleError(f"{target}: cannot be written ({error.strerror})") from error
+    with reading(source):
+        content = read_bytes(source, MAX_TOML)
     write_file(target, content)
     return target
 
@@ -98,14 +98,24 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         CartpoleError: one line per problem, all problems at once.
     """
-    text = read_recipe(path)
+    return recipe_from_text(read_recipe(path), overrides, source=str(path))
+
+
+def recipe_from_text(text: object, overrides: Sequence[str] = (), *, source: str) -> Recipe:
+    """The same of a recipe's text, wherever it is from: a checkpoint and an ONNX file hold one.
+
+    Raises:
+        CartpoleError: one line per problem, all problems at once.
+    """
+    if not isinstance(text, str) or len(text) > MAX_TOML:
+        raise CartpoleError(f"{source}: its recipe is no text, or one of more than {MAX_TOML >> 10} KiB")
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
-        raise CartpoleError(f"{path}: not valid TOML: {error}") from error
+        raise CartpoleError(f"{source}: not valid TOML: {one_line(error)}") from error
     if not data:
-        raise CartpoleError(f"{path}: an empty recipe; expected a section, as in [trainer]")
-    return resolve_recipe(data, overrides, source=str(path))
+        raise CartpoleError(f"{source}: an empty recipe; expected a section, as in [trainer]")
+    return resolve_recipe(data, overrides, source=source)
 
 
 def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: str) -> Recipe:

@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first. A module may import from lower layers and from its own folder.
 LAYERS = [
-    ["errors", "randomness"],
+    ["errors", "intervals", "libraries", "randomness"],
     ["files"],
     ["algorithm_recipes"],
     ["environment_recipes"],
@@ -35,10 +35,13 @@ LEAVES = [
     "algorithms/losses.py",
     "policy/action_heads.py",
     "randomness.py",
+    "intervals.py",
 ]
 WITHOUT_TORCH = [
     "errors.py",
     "files.py",
+    "intervals.py",
+    "libraries.py",
     "algorithm_recipes.py",
     "environment_recipes.py",
     "recipe.py",
@@ -46,6 +49,7 @@ WITHOUT_TORCH = [
     "recipe_errors.py",
     "recipe_overrides.py",
     "recipe_files.py",
+    "environments/registered.py",
     "environments/registration.py",
     "environments/swing_up.py",
     "environments/__init__.py",
@@ -61,7 +65,10 @@ MAY_SEE_RECIPES = {
     "recipe_files.py",
     "cli/train.py",
     "cli/recipes.py",
-} | {f"runs/{name}.py" for name in ("session", "seed_run", "trackers", "targets", "video", "resume")}
+} | {
+    f"runs/{name}.py"
+    for name in ("session", "seed_run", "trackers", "targets", "scorecard", "video", "resume", "manifest")
+}
 
 
 def name_of(path: Path) -> str:

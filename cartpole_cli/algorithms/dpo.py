@@ -201,7 +201,7 @@ class DPO:
         terms = {
             "preference_loss": preference,
             "margin": losses.weighted_sum(margin, batch.weight),
-            "accuracy": share(margin > 0),
+            "accuracy": share(margin > 0) + share(margin == 0) / 2,
             "saturation": share(margin.abs() > SATURATED),
             "chosen_reward": self.beta * losses.weighted_sum(chosen, batch.weight),
             "rejected_reward": self.beta * losses.weighted_sum(rejected, batch.weight),

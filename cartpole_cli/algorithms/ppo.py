@@ -7,7 +7,8 @@
 
 Beyond the paper, as in OpenAI baselines: advantages are normalized per minibatch, gradients clipped, weights
 orthogonal; policy and value network share nothing. Where we differ: a truncated episode bootstraps from its true
-last state, and an update whose KL estimate passes 1.5 * target_kl stops *before* that step.
+last state. An update ends, as in stable-baselines3, at the first minibatch on which the KL estimate is above
+1.5 * target_kl: the steps before it have led there, its own is not taken.
 """
 
 from collections.abc import Iterator, Mapping

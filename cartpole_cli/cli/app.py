@@ -4,9 +4,7 @@ import atexit
 import errno
 import gc
 import io
-import os
 import sys
-from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated
 
@@ -17,8 +15,9 @@ from cartpole_cli.cli.evaluate import evaluate
 from cartpole_cli.cli.export import export
 from cartpole_cli.cli.plot import plot
 from cartpole_cli.cli.recipes import recipes_app
+from cartpole_cli.cli.streams import EXIT_BROKEN_PIPE, forget_stdout
 from cartpole_cli.cli.train import train
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, memory_asked
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -71,12 +70,6 @@ def _run() -> None:
             sys.stdout.flush()  # what cannot be printed is told here, not after the end
 
 
-def _forget_stdout() -> None:
-    """What is left to be printed goes nowhere, or Python would try it again as it exits."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main() -> None:
     """Run the command line: user errors are lines on stderr and exit code 2, never a traceback."""
     _collect_garbage_rarely()
@@ -87,9 +80,18 @@ def main() -> None:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        asked = memory_asked(error)
+        if asked is None:
+            raise
+        print(f"error: not enough memory ({asked})", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        forget_stdout()
+        raise SystemExit(EXIT_BROKEN_PIPE) from None
     except OSError as error:
         if error.filename is not None or error.errno not in NO_ROOM:
             raise
         print(f"error: standard output: cannot be written ({error.strerror})", file=sys.stderr)
-        _forget_stdout()
+        forget_stdout()
         raise SystemExit(2) from None

@@ -1,6 +1,10 @@
 """How a run or a study ended, in words."""
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cartpole_cli.errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -9,16 +13,18 @@ if TYPE_CHECKING:
     from cartpole_cli.training.aggregates import Aggregate
 
 
+def as_argument(path: str | Path) -> str:
+    """A path as a shell takes it."""
+    return printable(shlex.quote(str(path)))
+
+
 def describe_run(summary: "Summary") -> str:
-    """The result in a few lines."""
+    """The result in a few lines, and what to do with it."""
     effort = f"{summary.env_steps} steps, {summary.seconds:.1f} s"
     if summary.status == "interrupted":
-        return f"interrupted after {effort}; to go on: cartpole train --resume {summary.run_dir}"
+        return _interrupted(summary, effort)
     if summary.status == "failed":
-        return (
-            f"failed after {effort}: not finite: {summary.failure}; try a lower trainer.learning_rate\n"
-            f"last good checkpoint: {summary.best_checkpoint or 'none yet'}"
-        )
+        return describe_failure(summary)
     assert summary.mean_return is not None
     assert summary.min_return is not None
     assert summary.ci95 is not None
@@ -27,14 +33,57 @@ def describe_run(summary: "Summary") -> str:
         f"{'solved' if summary.solved else 'finished'} after {effort}\n"
         f"held-out return {summary.mean_return:.1f} (95 % interval {low:.1f} to {high:.1f}, "
         f"worst {summary.min_return:.1f}, {summary.episodes} episodes)\n"
-        f"best checkpoint: {summary.best_checkpoint}"
+        f"best checkpoint: {printable(str(summary.best_checkpoint))}\n"
+        f"{_next_steps(summary)}"
     )
+
+
+def describe_failure(summary: "Summary | StudySummary") -> str:
+    """Why a run has no result, and what it has."""
+    failures = [seed for seed in _seeds(summary) if seed.failure]
+    if len(failures) > 1:
+        return f"{printable(summary.run_dir)}: all {len(failures)} seeds failed; try a lower trainer.learning_rate"
+    (failed,) = failures
+    return (
+        f"failed after {failed.env_steps} steps, {failed.seconds:.1f} s: not finite: {failed.failure}; "
+        f"try a lower trainer.learning_rate\n"
+        f"last good checkpoint: {printable(failed.best_checkpoint or 'none yet')}"
+    )
+
+
+def describe_rest(summary: "Summary | StudySummary", num_steps: int) -> str:
+    """Why a resume has nothing to do, and what it could be asked for."""
+    run = f"cartpole train --resume {as_argument(summary.run_dir)}"
+    seeds = _seeds(summary)
+    if all(seed.solved for seed in seeds):
+        return f"solved already, nothing to do; to go on: {run} ~trainer.stop_at_return"
+    if all(seed.failure for seed in seeds):
+        return "failed already, nothing to do: its numbers are not finite"
+    spent = f"the budget of {num_steps} steps is spent"
+    return f"finished already, nothing to do: {spent}; to go on: {run} trainer.num_steps={2 * num_steps}"
+
+
+def _seeds(summary: "Summary | StudySummary") -> "tuple[Summary, ...]":
+    from cartpole_cli.runs.summary import Summary
+
+    return (summary,) if isinstance(summary, Summary) else summary.seeds
+
+
+def _interrupted(summary: "Summary | StudySummary", effort: str) -> str:
+    return f"interrupted after {effort}; to go on: cartpole train --resume {as_argument(summary.run_dir)}"
+
+
+def _next_steps(summary: "Summary | StudySummary") -> str:
+    run = as_argument(summary.run_dir)
+    return f"next: cartpole eval {run}\n      cartpole export {run}"
 
 
 def study_table(summary: "StudySummary") -> "Table":
     """Interquartile means over the seeds, with 95 % bootstrap intervals, and the seeds that stand out."""
     from rich.table import Table
     from rich.text import Text
+
+    from cartpole_cli.runs.summary import score_of
 
     table = Table.grid(padding=(0, 2))
     count = len(summary.seeds)
@@ -44,7 +93,12 @@ def study_table(summary: "StudySummary") -> "Table":
     table.add_row("solved", Text(f"{summary.num_solved} of {count} ({summary.num_solved / count:.0%})"))
     for seed in summary.seeds:
         if seed.seed == summary.worst_seed:
-            table.add_row("worst seed", Text(f"s{seed.seed}: {seed.mean_return:.1f} after {seed.env_steps:,} steps"))
+            table.add_row("worst seed", Text(f"s{seed.seed}: {score_of(seed):.1f} after {seed.env_steps:,} steps"))
+    if summary.num_interrupted:
+        counted = f"{summary.num_interrupted} of {count}, each counted with its best held-out return so far"
+        table.add_row("cut short", Text(counted))
+    if summary.num_unscored:
+        table.add_row("not counted", Text(f"{summary.num_unscored} of {count}, which have no held-out return"))
     for seed in summary.seeds:
         if seed.failure is not None:
             table.add_row("failed", Text(f"s{seed.seed}: not finite: {seed.failure}"))
@@ -55,8 +109,9 @@ def describe_study(summary: "StudySummary") -> str:
     """What to do next, after the table."""
     effort = f"{sum(seed.env_steps for seed in summary.seeds):,} steps, {summary.seconds:.1f} s"
     if summary.status == "interrupted":
-        return f"interrupted after {effort}; to go on: cartpole train --resume {summary.run_dir}"
-    return f"{summary.status} after {effort}\nstudy: {summary.run_dir}"
+        return _interrupted(summary, effort)
+    after = f"{summary.status} after {effort}\nstudy: {printable(summary.run_dir)}"
+    return after if summary.mean_return is None else f"{after}\n{_next_steps(summary)}"
 
 
 def _interval(aggregate: "Aggregate", form: str) -> str:

@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cartpole_cli.cli.completion import complete_device, complete_recipe, complete_run
+from cartpole_cli.cli.outcome import as_argument
+from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
+    from cartpole_cli.cli.console import TrainingDisplay
     from cartpole_cli.recipe import Recipe
+    from cartpole_cli.runs.resume import Resumable
     from cartpole_cli.runs.session import Session
     from cartpole_cli.runs.summary import StudySummary, Summary
 
@@ -55,7 +59,6 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Train a policy and write its run folder."""
-    from cartpole_cli.errors import CartpoleError
     from cartpole_cli.recipe_files import find_recipe, load_recipe
 
     options = {"seed": seed, "num_seeds": seeds, "device": device}
@@ -65,7 +68,12 @@ def train(
             raise CartpoleError(
                 "--resume goes on by the run's own recipe, in its own folder: leave out --recipe and --name"
             )
-        open_session, resolved = _resumed(resume, runs_dir, changes)
+        from cartpole_cli.runs.resume import load_resumable
+
+        run = load_resumable(resume, runs_dir, changes)
+        if run.has_ended and not dry_run:
+            _exit(_tell_ended(run, quiet=quiet, as_json=as_json))
+        open_session, resolved = partial(_resumed, run), run.recipe
     else:
         path = find_recipe(recipe or "reinforce")
         resolved = load_recipe(path, changes)
@@ -73,11 +81,11 @@ def train(
     if dry_run:
         print(resolved.to_toml(), end="")
         return
-    summary = _run(resolved, open_session, quiet=quiet, as_json=as_json)
-    if summary.status == "interrupted":
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if summary.status == "failed":
-        raise typer.Exit(EXIT_NO_RESULT)
+    _exit(_run(resolved, open_session, quiet=quiet, as_json=as_json))
+
+
+def _exit(summary: "Summary | StudySummary") -> NoReturn:
+    raise typer.Exit({"finished": 0, "interrupted": EXIT_INTERRUPTED, "failed": EXIT_NO_RESULT}[summary.status])
 
 
 def _created(
@@ -88,35 +96,41 @@ def _created(
     return Session.create(recipe, device=device, recipe_name=recipe_name, runs_dir=runs_dir, name=name, tell=_tell)
 
 
-def _resumed(target: str, runs_dir: Path, changes: list[str]) -> "tuple[Opener, Recipe]":
-    from cartpole_cli.runs.resume import load_resumable
+def _resumed(run: "Resumable", device: "torch.device", console: "Console") -> "Session":
+    from cartpole_cli.runs.session import Session
 
-    run = load_resumable(target, runs_dir, changes)
+    session = Session.resume(run, device=device, tell=_tell)
+    steps = sum(seed.env_steps for seed in session.runs.values())
+    done = f"{session.trainer.iteration} iterations, {steps} steps"
+    _print(console, f"resuming {printable(str(run.directory.path))} after {done}")
+    for note in run.notes:
+        _print(console, f"note: {note}")
+    return session
 
-    def open_session(device: "torch.device", console: "Console") -> "Session":
-        from cartpole_cli.runs.session import Session
 
-        session = Session.resume(run, device=device, tell=_tell)
-        steps = sum(seed.env_steps for seed in session.runs.values())
-        done = f"{session.trainer.iteration} iterations, {steps} steps"
-        _print(console, f"resuming {run.directory.path} after {done}")
-        for note in run.notes:
-            _print(console, f"note: {note}")
-        return session
+def _tell_ended(run: "Resumable", *, quiet: bool, as_json: bool) -> "Summary | StudySummary":
+    """Say how a run ended that has nothing left to do; nothing is written."""
+    from rich.console import Console
 
-    return open_session, run.recipe
+    from cartpole_cli.cli.outcome import describe_rest
+    from cartpole_cli.runs.ended import ended_summary
+
+    console = Console(stderr=as_json, quiet=quiet, highlight=False)
+    summary = ended_summary(run)
+    _print(console, describe_rest(summary, run.recipe.trainer.num_steps))
+    _report(console, summary, as_json=as_json)
+    return summary
 
 
 def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool) -> "Summary | StudySummary":
-    from rich.console import Console
+    from cartpole_cli.cli.console import PipeConsole
 
-    console = Console(stderr=as_json, quiet=quiet, highlight=False)
-    _print(console, f"{recipe.algorithm.name} on {recipe.environment.id}, {_seeds(recipe.seeds)}")
+    console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False)
+    _print(console, f"{recipe.algorithm.name} on {printable(recipe.environment.id)}, {_seeds(recipe.seeds)}")
 
     import torch  # a second, so something is said before it
 
-    from cartpole_cli.cli.console import TrainingDisplay
-    from cartpole_cli.training.build import choose_device
+    from cartpole_cli.training.build import choose_device, iteration_size
 
     torch.set_num_threads(recipe.trainer.num_threads)
     device = choose_device(recipe.trainer.device)
@@ -124,22 +138,55 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
         torch.use_deterministic_algorithms(True, warn_only=True)
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
     session = open_session(device, console)
+    size = iteration_size(recipe, session.trainer.environment)
+    if size.warning is not None:
+        _tell(size.warning)
+    again = f"interrupted; to go on: cartpole train --resume {as_argument(session.directory.path)}"
+    try:
+        summary = _train(session, console)
+    except KeyboardInterrupt:
+        _tell(again)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        _tell(again)
+        raise
+    except (MemoryError, RuntimeError) as error:
+        asked = memory_asked(error)
+        if asked is None:
+            raise
+        raise CartpoleError(f"not enough memory ({asked}) for an iteration of up to {size}") from error
+    _report(console, summary, as_json=as_json)
+    return summary
+
+
+def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
+    from cartpole_cli.cli.console import TrainingDisplay
+    from cartpole_cli.cli.views import Goal
+
     display = TrainingDisplay(
         console,
-        num_steps=recipe.trainer.num_steps,
-        num_seeds=len(recipe.seeds),
+        Goal.of(session.trainer),
+        num_seeds=len(session.recipe.seeds),
         steps_before=sum(run.env_steps for run in session.runs.values()),
         left=[run for run in session.runs.values() if run.finished and run.seed not in session.trainer.streams.seeds],
     )
-    with session, _stop_on_signal(session), display:
+    with session, _stop_on_signal(session, display), display:
         for report in session.reports():
             display.update(report)
         display.say("scoring the best checkpoint")
-        summary = session.finish()
+        return session.finish()
+
+
+def _report(console: "Console", summary: "Summary | StudySummary", *, as_json: bool) -> None:
+    """The outcome, for people and for scripts; of a failure even a quiet command says a line."""
+    if console.quiet and summary.status == "failed":
+        from cartpole_cli.cli.outcome import describe_failure
+
+        for line in describe_failure(summary).splitlines():
+            _tell(line)
     _show(console, summary)
     if as_json:
         print(json.dumps(summary.as_plain_data()))
-    return summary
 
 
 def _show(console: "Console", summary: "Summary | StudySummary") -> None:
@@ -166,7 +213,7 @@ def _device_hint(asked: str, chosen: str) -> str:
 
 
 @contextmanager
-def _stop_on_signal(session: "Session") -> Iterator[None]:
+def _stop_on_signal(session: "Session", display: "TrainingDisplay") -> Iterator[None]:
     """The first Ctrl-C or SIGTERM asks the run to stop at its next report; a second one ends it at once."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -177,6 +224,7 @@ def _stop_on_signal(session: "Session") -> Iterator[None]:
     def stop(_number: int, _frame: object) -> None:
         session.request_stop()
         restore()
+        display.acknowledge("stopping after this iteration; Ctrl-C again stops at once")
 
     for number in before:
         signal.signal(number, stop)
@@ -187,7 +235,7 @@ def _stop_on_signal(session: "Session") -> Iterator[None]:
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _print(console: "Console", text: str) -> None:

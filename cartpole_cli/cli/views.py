@@ -3,16 +3,45 @@
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Protocol, runtime_checkable
 
 from rich.table import Table
 from rich.text import Text
 
+from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import Report, SeedReport
+from cartpole_cli.training.trainer import Trainer
 
 SPARKLINE_WIDTH = 24
 BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """When a seed is done: its budget spent, or a return reached and confirmed on longer episodes."""
+
+    num_steps: int
+    stop_at_return: float | None
+    max_episode_steps: int
+    confirmation_horizon: int
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "Goal":
+        budget = trainer.budget
+        limit, horizon = trainer.environment.max_episode_steps, trainer.evaluator.confirmation_horizon
+        return cls(budget.num_steps, budget.stop_at_return, limit, horizon)
+
+    def awaited(self, evaluation: Evaluation | None, confirmation: Evaluation | None) -> str:
+        """What a seed that was last evaluated so is still trained for."""
+        if self.stop_at_return is None:
+            return f"{self.num_steps:,} steps"
+        if evaluation is None or confirmation is None:
+            return f"{self.stop_at_return:.1f} held out, and confirmed; at most {self.num_steps:,} steps"
+        most = f" of {self.max_episode_steps}" if self.confirmation_horizon > 1 else ""
+        steps = self.max_episode_steps * self.confirmation_horizon
+        return f"{evaluation.mean:.1f} held out, not yet confirmed ({confirmation.mean:.1f}{most} over {steps:,} steps)"
 
 
 @runtime_checkable
@@ -57,18 +86,22 @@ class View(Protocol):
 class RunView:
     """One seed, with all its numbers."""
 
-    def __init__(self, num_steps: int) -> None:
+    def __init__(self, goal: Goal) -> None:
         self._returns: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
-        self._num_steps = num_steps
+        self._goal = goal
         self._best: float | None = None
+        self._evaluation: Evaluation | None = None
+        self._confirmation: Evaluation | None = None
 
     def see(self, report: Report) -> None:
         self._iteration, self._seed = report.iteration, report.seeds[0]
         episode_return, evaluation = self._seed.episode_return, self._seed.evaluation
         if episode_return is not None and math.isfinite(episode_return):
             self._returns.append(episode_return)
-        if evaluation is not None and self._seed.improved:
-            self._best = evaluation.mean
+        if evaluation is not None:
+            self._evaluation, self._confirmation = evaluation, self._seed.confirmation
+            if self._seed.improved:
+                self._best = evaluation.mean
 
     @property
     def env_steps(self) -> int:
@@ -99,26 +132,34 @@ class RunView:
     def table(self) -> Table:
         table = _grid()
         trend = sparkline(list(self._returns))
+        table.add_row("iteration", Text(f"{self._iteration:,}, {self.env_steps:,} env steps"))
         table.add_row("return", Text(f"{number(self._returns[-1])}  {trend}" if self._returns else "no episode yet"))
-        table.add_row("held out, best", Text("not evaluated yet" if self._best is None else number(self._best)))
+        table.add_row("held out", Text(self._held_out()))
+        table.add_row("until", Text(self._goal.awaited(self._evaluation, self._confirmation)))
         for name, value in self._seed.diagnostics.items():
             table.add_row(name.replace("_", " "), Text(number(value)))
         if self._seed.hint is not None:
             table.add_row("hint", Text(self._seed.hint, style="dim"))
         return table
 
+    def _held_out(self) -> str:
+        if self._evaluation is None:
+            return "not evaluated yet"
+        best = "" if self._best is None else f", best {number(self._best)}"
+        return f"{number(self._evaluation.mean)}{best}"
+
 
 class StudyView:
     """Many seeds: how many are where, and the median of those under way.
 
     Args:
-        num_steps: the budget of a seed.
+        goal: what each seed is trained for.
         num_seeds: of the study.
         left: seeds that had finished before a study was resumed, and are in no report any more.
     """
 
-    def __init__(self, num_steps: int, num_seeds: int, left: Sequence[Standing] = ()) -> None:
-        self._num_steps, self._num_seeds, self._left = num_steps, num_seeds, left
+    def __init__(self, goal: Goal, num_seeds: int, left: Sequence[Standing] = ()) -> None:
+        self._goal, self._num_seeds, self._left = goal, num_seeds, left
         self._newest: dict[int, SeedReport] = {}
         self._held_out: dict[int, float] = {}
         self._trend: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
@@ -140,7 +181,7 @@ class StudyView:
 
     @property
     def budget_used(self) -> int:
-        return sum(self._num_steps if seed.finished else seed.env_steps for seed in self._seeds)
+        return sum(self._goal.num_steps if seed.finished else seed.env_steps for seed in self._seeds)
 
     @property
     def _seeds(self) -> list[Standing]:
@@ -156,12 +197,14 @@ class StudyView:
 
     def table(self) -> Table:
         table = _grid()
+        table.add_row("iteration", Text(f"{self._iteration:,}, {self.env_steps:,} env steps"))
         table.add_row("seeds", Text(self._standing()))
         trend = sparkline(list(self._trend))
         table.add_row(
             "return, median", Text(f"{number(self._trend[-1])}  {trend}" if self._trend else "no episode yet")
         )
         table.add_row("held out", Text(self._held_out_spread() if self._held_out else "not evaluated yet"))
+        table.add_row("until", Text(self._goal.awaited(None, None)))
         return table
 
     def _standing(self) -> str:
@@ -173,7 +216,7 @@ class StudyView:
 
     def _held_out_spread(self) -> str:
         values = sorted(self._held_out.values())
-        return f"{number(values[0])} .. {number(median(values))} .. {number(values[-1])}"
+        return f"lowest {number(values[0])}, median {number(median(values))}, highest {number(values[-1])}"
 
 
 def sparkline(values: list[float]) -> str:

@@ -16,7 +16,7 @@ from cartpole_cli.environment_recipes import (
 from cartpole_cli.environments import swing_up
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import TrainingEnvironment, VectorEnvironment
-from cartpole_cli.environments.judge import GymnasiumCartPole
+from cartpole_cli.environments.judge import GymnasiumCartPole, GymnasiumSwingUp
 from cartpole_cli.environments.randomization import STANDARD, Conditions, Push, Range, Starts
 from cartpole_cli.environments.randomized import RandomizedCartPole
 from cartpole_cli.environments.rewards import balance_reward, swing_up_reward
@@ -66,6 +66,8 @@ def build_judge(
     limit = recipe.max_episode_steps
     if isinstance(recipe, NativeEnvironment) and not recipe.is_gymnasiums:
         return _randomized(recipe, streams, num_episodes, recipe.max_episode_steps * horizon, torch.float64)
+    if recipe.is_swing_up:
+        return GymnasiumSwingUp(recipe.id, streams, num_episodes, max_episode_steps=limit and limit * horizon)
     if recipe.is_cart_pole:
         continuous = recipe.id.endswith("ContinuousCartPole-v1")
         steps = (limit or CART_POLE_STEPS) * horizon

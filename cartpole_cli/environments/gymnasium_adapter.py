@@ -22,7 +22,8 @@ from torch import Tensor
 
 from cartpole_cli.environments.gymnasium_resume import EpisodeLog, load_vector_environment, save_vector_environment
 from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition, check_divides
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.environments.registered import registered_id
+from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.randomness import Streams
 
 Vectorization = Literal["sync", "async", "vector_entry_point"]
@@ -193,18 +194,18 @@ class GymnasiumAdapter:
 def _make(
     environment_id: str, vectorization: Vectorization, num_envs: int, max_episode_steps: int | None
 ) -> VectorEnv[Any, Any, Any]:
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"vectorization_mode": vectorization}
     if vectorization != "vector_entry_point":
         options["vector_kwargs"] = {"autoreset_mode": AutoresetMode.DISABLED}
     if max_episode_steps is not None:
         options["max_episode_steps"] = max_episode_steps
     try:
         with _interrupts_ignored_by_workers():
-            return gymnasium.make_vec(environment_id, num_envs=num_envs, vectorization_mode=vectorization, **options)
+            return gymnasium.make_vec(registered_id(environment_id), num_envs=num_envs, **options)
     except Exception as error:  # making it runs other people's code, which raises anything
         raise CartpoleError(
             f"environment.id = {environment_id!r} (vectorization_mode = {vectorization!r}): "
-            f"Gymnasium cannot make it: {' '.join(str(error).split())}"
+            f"Gymnasium cannot make it: {one_line(error)}"
         ) from error
 
 

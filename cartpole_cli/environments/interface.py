@@ -72,6 +72,21 @@ class VectorEnvironment(Protocol):
 
 
 @runtime_checkable
+class CartPoleEnvironment(VectorEnvironment, Protocol):
+    """Cart-poles that tell how they were pushed; their first observed number is the cart's position in metres."""
+
+    @property
+    def force(self) -> Float[Tensor, "S N"]:
+        """What acted on the carts in the last step, N, positive to the right."""
+        ...
+
+    @property
+    def seconds(self) -> Float[Tensor, "S N"]:
+        """How long it acted: what the last step lasted, s."""
+        ...
+
+
+@runtime_checkable
 class TrainingEnvironment(VectorEnvironment, Protocol):
     """A vector environment that can start groups, and whose place in the experience can be saved."""
 

@@ -1,4 +1,4 @@
-"""Gymnasium's own cart-pole as the judge of a policy: independent of the simulator it was trained on."""
+"""Gymnasium's own cart-poles as judges of a policy: independent of the simulator it was trained on."""
 
 from typing import Any
 
@@ -8,13 +8,37 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from jaxtyping import Float
 from torch import Tensor
 
+from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.environments.registration import MAX_FORCE
 from cartpole_cli.randomness import Streams
 
 START_RANGE = 0.05
+TIME_STEP = 0.02
+"""s."""
 
 
-class GymnasiumCartPole:
+class _Pushed:
+    """Tells how the carts were pushed in the last step; asked, as training never wants to know."""
+
+    actions: ContinuousActions | DiscreteActions
+    _action: Tensor
+
+    @property
+    def force(self) -> Float[Tensor, "S N"]:
+        """N, positive to the right."""
+        given = self._action.cpu().double().flatten(1)
+        if isinstance(self.actions, ContinuousActions):
+            return given.clamp(self.actions.low[0], self.actions.high[0])
+        return (2 * given - 1) * MAX_FORCE
+
+    @property
+    def seconds(self) -> Float[Tensor, "S N"]:
+        """How long they were."""
+        return torch.full_like(self.force, TIME_STEP)
+
+
+class GymnasiumCartPole(_Pushed):
     """CartPole-v1 (or its continuous form) for S x N episodes, computed by `CartPoleVectorEnv` in float64.
 
     Start states come from our streams and are set. A continuous force F is applied as `force_mag = |F|` with the
@@ -33,6 +57,7 @@ class GymnasiumCartPole:
         )
         force = self._environment.force_mag
         self.actions = ContinuousActions((-force,), (force,)) if continuous else DiscreteActions(2)
+        self._action = torch.zeros(self.num_seeds, num_envs)
         self.reset()
 
     def reset(self) -> None:
@@ -45,6 +70,7 @@ class GymnasiumCartPole:
 
     def step(self, action: Tensor) -> Transition:
         observation, valid = self.observation, ~self._over
+        self._action = action
         flat = action.flatten().cpu().numpy()
         if isinstance(self.actions, ContinuousActions):
             force = np.clip(flat.astype(np.float64), self.actions.low, self.actions.high)
@@ -69,3 +95,15 @@ class GymnasiumCartPole:
 
     def close(self) -> None:
         self._environment.close()
+
+
+class GymnasiumSwingUp(_Pushed, GymnasiumAdapter):
+    """Our swing-up environments as Gymnasium makes them."""
+
+    def __init__(self, environment_id: str, streams: Streams, num_envs: int, *, max_episode_steps: int | None) -> None:
+        super().__init__(environment_id, "sync", streams, num_envs, max_episode_steps=max_episode_steps)
+        self._action = torch.zeros(self.num_seeds, num_envs)
+
+    def step(self, action: Tensor) -> Transition:
+        self._action = action
+        return super().step(action)

@@ -111,6 +111,7 @@ class RandomizedCartPole(CartPoleSimulator):
         forces = torch.cat([force.unsqueeze(0), self._late])
         self._late = forces[:-1]
         applied = forces.gather(0, self._delay.long().unsqueeze(0)).squeeze(0)
+        self.force, self.seconds = applied, num_steps * self.physics.time_step
         for step in range(self._conditions.max_hold):
             moved = drag(cart_pole_step(state, applied, self.physics), self.physics)
             state = torch.where(num_steps > step, moved, state)

@@ -53,6 +53,8 @@ class CartPoleSimulator:
         ).view(4, 1, 1)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
+        self.force: Float[Tensor, "S N"] = torch.zeros(shape, device=self.device, dtype=dtype)
+        self.seconds = self.force
         self._block = torch.empty(0, self.num_seeds, num_envs, device=self.device, dtype=dtype)
         self.num_resets = 0
         self.num_steps = 0
@@ -90,19 +92,21 @@ class CartPoleSimulator:
     def step(self, action: Tensor) -> Transition:
         """Act: 0 or 1 pushes left or right with the force magnitude; a float [S, N, 1] is the force in newtons."""
         observation = self.observation
-        next_state = self._advance(self._force(action))
-        elapsed = self.elapsed + 1
+        self.force, self.seconds = self._force(action), self.physics.time_step
+        next_state = self._advance(self.force)
+        self.elapsed = self.elapsed + 1
         going_on = (next_state.abs() <= self._limits).all(dim=0)  # not so for nan, too
-        truncated = (elapsed >= self.max_episode_steps) & going_on
+        truncated = (self.elapsed >= self.max_episode_steps) & going_on
         terminated = ~going_on
         ended = terminated | truncated
+        next_observation = self._observed(next_state)  # before the next episode draws noise of its own
         starts = self._next_starts(ended)
-        self.elapsed = elapsed.masked_fill_(ended, 0)
+        self.elapsed = self.elapsed.masked_fill(ended, 0)
         self._go_on_from(torch.where(ended, starts, next_state))
         return Transition(
             observation=observation,
             reward=self._reward(next_state),
-            next_observation=self._observed(next_state),
+            next_observation=next_observation,
             terminated=terminated,
             truncated=truncated,
             valid=self._valid,

@@ -11,10 +11,11 @@ from functools import cached_property
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 LOG_STD_RANGE = (-3.0, 0.5)
+"""Where a log standard deviation stays: `GaussianHead.project` brings it back after a step."""
 Kind = TypeVar("Kind", bound="Distribution")
 
 
@@ -159,7 +160,17 @@ class GaussianHead(nn.Module):
     half_range: Tensor
 
     def forward(self, outputs: Float[Tensor, "S B A"]) -> Gaussian:
+        # Outside the range the clamp has no gradient; only a checkpoint from before `project` can still be there.
         return Gaussian(outputs, self.log_std.clamp(*LOG_STD_RANGE))
+
+    @torch.no_grad()
+    def project(self, moved: Bool[Tensor, "S"]) -> None:
+        """Put the log standard deviations of the seeds that moved back into their range (projected gradient descent).
+
+        On the range's edge the gradient passes, so that a parameter can leave it again.
+        """
+        inside = self.log_std.clamp(*LOG_STD_RANGE)
+        self.log_std.copy_(torch.where(moved.view(-1, 1, 1), inside, self.log_std))
 
     def environment_action(self, action: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch A"]:
         """The action in the environment's units: squashed, then scaled to the range."""

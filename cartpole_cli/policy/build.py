@@ -1,9 +1,16 @@
-"""Recipe -> policy network."""
+"""Recipe -> policy network; and what a checkpoint says of one, held to the limits of a recipe."""
+
+import itertools
+import math
+from typing import Any
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import PolicyRecipe
+
+MAX_SIZE = 2**24
+"""Of observations and actions."""
 
 
 def build_policy(
@@ -47,3 +54,32 @@ def build_policy(
         features=recipe.features,
     )
     return PolicyNetwork(architecture, streams)
+
+
+def read_architecture(data: dict[str, Any]) -> Architecture:
+    """An architecture as a checkpoint holds it.
+
+    Raises:
+        ValueError, TypeError or AttributeError: it is none, or one that no recipe describes.
+    """
+    architecture = Architecture.from_plain_data(data)
+    described = PolicyRecipe.model_fields.keys() & data.keys()
+    PolicyRecipe.model_validate({name: data[name] for name in described})
+    low, high = architecture.action_low, architecture.action_high
+    sizes = [architecture.observation_size]
+    sizes += [len(low)] if architecture.num_actions is None else [architecture.num_actions]
+    if not all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes):
+        raise ValueError(f"{sizes} observations and actions; allowed: from 1 to {MAX_SIZE}")
+    if len(low) != len(high) or not all(map(math.isfinite, low + high)):
+        raise ValueError("no range of actions")
+    return architecture
+
+
+def num_weights(architecture: Architecture) -> int:
+    """How many numbers the layers of the network have, less biases."""
+    observed = {"raw": architecture.observation_size, "scaled": 4, "trig": 5}[architecture.features]
+    widths = (observed, *architecture.hidden_sizes)
+    outputs = architecture.num_actions or len(architecture.action_low)
+    num_trunks = 2 if architecture.value_network else 1
+    hidden = sum(inputs * size for inputs, size in itertools.pairwise(widths))
+    return num_trunks * hidden + widths[-1] * outputs

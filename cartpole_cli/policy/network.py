@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cartpole_cli.policy.action_heads import CategoricalHead, Distribution, GaussianHead
@@ -106,6 +106,11 @@ class PolicyNetwork(nn.Module):
         """The action an environment takes for a raw action: an index, or newtons."""
         in_units: Tensor = self.head.environment_action(action)
         return in_units
+
+    def project(self, moved: Bool[Tensor, "S"]) -> None:
+        """After an optimizer's step: put what the seeds that moved may not leave back into its range."""
+        if isinstance(self.head, GaussianHead):
+            self.head.project(moved)
 
     def action_noise(self, streams: Streams, shape: Sequence[int], *counters: int) -> Tensor:
         """Noise for `Distribution.sample`, [S, *shape] or [S, *shape, A]."""

@@ -33,7 +33,8 @@ def batched(policy: OnnxPolicy, model: bytes, name: str) -> OnnxPolicy:
     observation = torch.from_numpy(states.astype(np.float32))
     for rewrite in (_without_shapes, _with_rows_side_by_side):
         try:
-            candidate = OnnxPolicy(rewrite(onnx.load_model_from_string(model)).SerializeToString(), name)
+            rewritten = rewrite(onnx.load_model_from_string(model)).SerializeToString()
+            candidate = OnnxPolicy(rewritten, name, policy.open_session)
             same = candidate.takes_batches and torch.allclose(
                 candidate.values(observation), policy.values(observation), rtol=1e-4, atol=1e-5
             )

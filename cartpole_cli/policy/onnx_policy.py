@@ -8,7 +8,7 @@ float32 tensor without a batch axis, and reads the first output by its number of
     n > 2    logits of n forces, evenly spaced from -10 to 10 N
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.policy.onnx_session import PROBE, FloatArray, OnnxSession
+from cartpole_cli.policy.onnx_session import PROBE, FloatArray, OnnxSession, Session
 
 MAX_FORCE = 10.0
 OBSERVATION_SIZE = 4
@@ -29,17 +29,18 @@ class OnnxPolicy:
     Args:
         model: a file's content.
         name: what to call it in messages.
+        open_session: what loads it; a stranger's file is for a `Sandbox` to load.
 
     Raises:
         CartpoleError: it cannot be loaded, or a page could not run it.
     """
 
-    def __init__(self, model: bytes, name: str) -> None:
-        self._name = name
+    def __init__(self, model: bytes, name: str, open_session: Callable[[bytes], Session] = OnnxSession) -> None:
+        self.model, self.open_session, self._name = model, open_session, name
         with self._named():
-            self._session = OnnxSession(model)
+            self._session = open_session(model)
+            alone = self._session.run_each(PROBE)
         self.metadata = self._session.metadata
-        alone = np.stack([self._run(row).reshape(-1) for row in PROBE])
         if not np.isfinite(alone).all():
             raise CartpoleError(f"{name}: its first output is not finite for ordinary observations")
         self.num_values = int(alone.shape[1])
@@ -50,10 +51,10 @@ class OnnxPolicy:
     def values(self, observation: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch V"]:
         """The first output."""
         rows = observation.reshape(-1, OBSERVATION_SIZE).cpu().numpy().astype(np.float32)
-        if self.takes_batches:
-            values = self._run(rows).reshape(len(rows), -1)
-        else:
-            values = np.stack([self._run(row).reshape(-1) for row in rows])
+        with self._named():
+            values = self._session.run(rows) if self.takes_batches else self._session.run_each(rows)
+            if values.size != len(rows) * self.num_values:
+                raise CartpoleError(f"its first output has {self.num_values} numbers for some observations only")
         return torch.from_numpy(values).view(*observation.shape[:-1], -1).to(observation.device)
 
     def force(self, observation: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 1"]:
@@ -68,10 +69,6 @@ class OnnxPolicy:
         """The action for CartPole-v1 where there are two values, for ContinuousCartPole-v1 otherwise."""
         return self.values(observation).argmax(dim=-1) if self.num_values == 2 else self.force(observation)
 
-    def _run(self, observation: FloatArray) -> FloatArray:
-        with self._named():
-            return self._session.run(observation)
-
     @contextmanager
     def _named(self) -> Iterator[None]:
         try:
@@ -81,7 +78,7 @@ class OnnxPolicy:
 
     def _same_in_a_batch(self, alone: FloatArray) -> bool:
         try:
-            together = self._run(PROBE)
+            together = self._session.run(PROBE)
         except CartpoleError:
             return False
         return together.size == alone.size and np.allclose(together.reshape(alone.shape), alone, rtol=1e-4, atol=1e-5)

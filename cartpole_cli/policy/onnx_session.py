@@ -1,16 +1,31 @@
 """onnxruntime on one CPU thread, with errors of one line."""
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, one_line
+from cartpole_cli.libraries import quiet_onnxruntime
+
+quiet_onnxruntime()
+import onnxruntime  # noqa: E402  # not before that
 
 FloatArray = NDArray[np.float32]
 
 SILENT = 4
 PROBE = np.array([[0.1, -0.2, 0.03, 0.4], [-1.0, 0.5, -0.1, -0.6], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
 """Ordinary observations."""
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded model, here or in a process of its own."""
+
+    metadata: dict[str, str]
+
+    def run(self, observation: FloatArray) -> FloatArray: ...
+    def run_each(self, observation: FloatArray) -> FloatArray: ...
 
 
 class OnnxSession:
@@ -35,7 +50,7 @@ class OnnxSession:
             inputs = [(entry.name, entry.type) for entry in self._session.get_inputs()]
             self._output = self._session.get_outputs()[0].name
         except Exception as error:  # onnxruntime's errors share no class of their own
-            raise CartpoleError(f"not an ONNX file that onnxruntime loads: {_one_line(error)}") from error
+            raise CartpoleError(f"not an ONNX file that onnxruntime loads: {one_line(error)}") from error
         if [kind for _, kind in inputs] != ["tensor(float)"]:
             given = ", ".join(" ".join(entry) for entry in inputs) or "none"
             raise CartpoleError(f"its inputs are: {given}; allowed: one of float32, which takes 4 numbers")
@@ -50,12 +65,20 @@ class OnnxSession:
         try:
             output = self._session.run([self._output], {self._input: observation})[0]
         except Exception as error:
-            problem = f"does not take a page's 4 numbers, a tensor of shape [4]: {_one_line(error)}"
+            problem = f"does not take a page's 4 numbers, a tensor of shape [4]: {one_line(error)}"
             raise CartpoleError(problem) from error
         if not isinstance(output, np.ndarray) or output.dtype != np.float32 or output.size == 0:
             raise CartpoleError("its first output is no float32 tensor; allowed: a force, or logits")
         return output
 
+    def run_each(self, observation: FloatArray) -> FloatArray:
+        """The first output, [N, V], for each of the rows, [N, 4], by itself.
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        Raises:
+            CartpoleError: as `run`, or it has more numbers for one row than for another.
+        """
+        outputs = [self.run(row).reshape(-1) for row in observation]
+        sizes = sorted({output.size for output in outputs})
+        if len(sizes) > 1:
+            raise CartpoleError(f"its first output has {sizes[0]} numbers for one observation, {sizes[-1]} for another")
+        return np.stack(outputs)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cartpole_cli.errors import CartpoleError, printable
 from cartpole_cli.files import folders_for, write_file
+from cartpole_cli.libraries import quiet_matplotlib
 from cartpole_cli.robustness.suite import Suite
 
 
@@ -28,6 +29,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     Raises:
         CartpoleError: the file cannot be written.
     """
+    quiet_matplotlib()
     from matplotlib.figure import Figure  # noqa: PLC0415 (an extra)
 
     grids = [row for row in report["conditions"] if "cells" in row]

@@ -50,11 +50,13 @@ def play_suite(
         played = play(pilot, together, tell)
         bounds = np.cumsum([0, *(part.start.shape[1] for part in drawn)]).tolist()
         results += [outcomes(played.of(first, end)) for first, end in itertools.pairwise(bounds)]
+    judged = list(zip(suite.condition, results, strict=True))
+    stands = [result.stands.reshape(condition.num_cells, -1) for condition, result in judged]
     return {
         "seconds": suite.seconds,
         "seed": seed,
-        "overall": mean_of_shares([share(result.stands) for result in results]).as_plain_data(),
-        "conditions": [_condition_data(*each) for each in zip(suite.condition, results, strict=True)],
+        "overall": mean_of_shares(stands).as_plain_data(),
+        "conditions": [_condition_data(*each) for each in judged],
     }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.errors import CartpoleError, did_you_mean, reading
+from cartpole_cli.files import MAX_TOML, read_text
 from cartpole_cli.robustness.suite import Condition, Pushing, Suite
 
 PARTS: dict[str, type[BaseModel]] = {"condition": Condition, "pushes": Pushing}
@@ -29,9 +30,8 @@ def load_suite(name: str) -> Suite:
     """
     path = _find(name)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+        with reading(path):
+            data = tomllib.loads(read_text(path, MAX_TOML))
     except (ValueError, RecursionError) as error:  # ValueError: also what is no text
         raise CartpoleError(f"{path}: not valid TOML: {error}") from error
     try:
@@ -43,7 +43,7 @@ def load_suite(name: str) -> Suite:
 def _find(name: str) -> Path:
     shipped = shipped_suites()
     with suppress(OSError, ValueError):  # a name that no file can have
-        if Path(name).is_file():
+        if Path(name).exists() and not Path(name).is_dir():
             return Path(name)
     if name in shipped:
         return shipped[name]

@@ -6,20 +6,25 @@ verified before anything is unpickled, and `torch.load(path, weights_only=True)`
 
 import hashlib
 import io
-import re
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from cartpole_cli.errors import CartpoleError
-from cartpole_cli.files import write_file
-from cartpole_cli.policy.network import Architecture, PolicyNetwork
+from cartpole_cli.errors import CartpoleError, one_line, reading
+from cartpole_cli.files import open_regular, write_file
+from cartpole_cli.policy.build import num_weights, read_architecture
+from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.runs.contents import check_archive, check_contents
+from cartpole_cli.runs.trailer import FORMAT_VERSION, TRAILER, TRAILER_LENGTH, with_trailer
 
-FORMAT_VERSION = 1
-TRAILER = re.compile(rb"\ncartpole-checkpoint (\d+) ([0-9a-f]{64})\n\Z")
-TRAILER_LENGTH = 200
+MAX_BYTES = {"policy": 3 << 30, "training": 8 << 30}
+"""By kind: what the largest network of a recipe needs, and with Adam's moments."""
+BLOCK = 1 << 20
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -30,9 +35,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    payload = buffer.getvalue()
-    digest = hashlib.sha256(payload).hexdigest()
-    write_file(path, payload + f"\ncartpole-checkpoint {FORMAT_VERSION} {digest}\n".encode())
+    write_file(path, with_trailer(buffer.getvalue()))
 
 
 def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
@@ -43,30 +46,45 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
         kind: "policy" (best.pth, snapshots) or "training" (last.pth).
 
     Raises:
-        CartpoleError: missing, foreign, damaged, of another version or of another kind.
+        CartpoleError: missing, foreign, damaged, too large, of another version or of another kind.
     """
-    if path.exists() and not path.is_file():
-        raise CartpoleError(f"{path}: cannot be read (not a file)")
+    payload = _payload(path, MAX_BYTES[kind])
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
-    trailer = TRAILER.search(data[-TRAILER_LENGTH:])
-    if trailer is None:
-        raise CartpoleError(f"{path}: not a checkpoint of cartpole, or cut short")
-    version, digest = int(trailer[1]), trailer[2].decode()
-    if version != FORMAT_VERSION:
-        raise CartpoleError(f"{path}: checkpoint format {version}; this version of cartpole reads {FORMAT_VERSION}")
-    payload = data[: len(data) - len(trailer[0])]
-    if hashlib.sha256(payload).hexdigest() != digest:
-        raise CartpoleError(f"{path}: damaged (its content does not match its SHA-256)")
-    try:
-        content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        check_archive(payload)
+        with warnings.catch_warnings(action="ignore"):  # of tensors that are refused below
+            content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        check_contents(content, len(payload))
     except Exception as error:  # torch raises anything on bytes that are not its own
-        raise CartpoleError(f"{path}: not a checkpoint of cartpole: no tensors and plain data inside") from error
+        reason = f" ({one_line(error)})" if isinstance(error, ValueError) else ""
+        problem = f"not a checkpoint of cartpole: no tensors and plain data inside{reason}"
+        raise CartpoleError(f"{path}: {problem}") from error
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise CartpoleError(f"{path}: not a {kind} checkpoint; right would be a {_example(kind)}")
     return content
+
+
+def _payload(path: Path, most: int) -> bytes:
+    """What stands before the trailer, which is read first; then the hash is compared, a block at a time."""
+    with reading(path), open_regular(path, most) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TRAILER_LENGTH))
+        trailer = TRAILER.search(file.read())
+        if trailer is None:
+            raise CartpoleError(f"{path}: not a checkpoint of cartpole, or cut short")
+        version, digest = int(trailer[1]), trailer[2].decode()
+        if version != FORMAT_VERSION:
+            reads = f"this version of cartpole reads {FORMAT_VERSION}"
+            raise CartpoleError(f"{path}: checkpoint format {version}; {reads}")
+        left = length = size - len(trailer[0])
+        found = hashlib.sha256()
+        file.seek(0)
+        while left > 0 and (block := file.read(min(left, BLOCK))):
+            found.update(block)
+            left -= len(block)
+        if found.hexdigest() != digest:
+            raise CartpoleError(f"{path}: damaged (its content does not match its SHA-256)")
+        file.seek(0)
+        return file.read(length)
 
 
 def load_policy(path: Path, device: torch.device) -> PolicyNetwork:
@@ -82,16 +100,29 @@ def build_saved_policy(content: dict[str, Any], path: Path, device: torch.device
     """The policy in the content of the checkpoint at `path`.
 
     Raises:
-        CartpoleError: the weights do not fit the architecture.
+        CartpoleError: the weights do not fit the architecture, or are not finite.
     """
     try:
-        architecture = Architecture.from_plain_data(content["architecture"])
+        architecture, weights = read_architecture(content["architecture"]), content["policy"]
+        _check_weights(weights, num_weights(architecture))
         policy = PolicyNetwork(architecture, Streams([0], device))
-        policy.load_state_dict(content["policy"])
+        policy.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]  # torch explains at length
-        raise CartpoleError(f"{path}: its weights do not fit its architecture: {reason}") from error
+        raise CartpoleError(f"{path}: its weights do not fit its architecture: {one_line(error)}") from error
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise CartpoleError(f"{path}: its weights are not finite; right would be a checkpoint from before")
     return policy
+
+
+def _check_weights(weights: Any, least: int) -> None:
+    """Raises ValueError if they are no float32 tensors, or fewer numbers than a network is about to be made for."""
+    if not isinstance(weights, dict) or not all(isinstance(weight, Tensor) for weight in weights.values()):
+        raise ValueError("no weights by name")
+    if any(weight.dtype != torch.float32 for weight in weights.values()):
+        raise ValueError("weights that are not float32")
+    given = sum(weight.nelement() for weight in weights.values())
+    if given < least:
+        raise ValueError(f"{given:,} numbers, where it has {least:,} weights")
 
 
 def _example(kind: str) -> str:

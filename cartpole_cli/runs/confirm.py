@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from cartpole_cli.environments.build import build_judge
+from cartpole_cli.environments.registered import check_registered
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe_files import load_recipe
@@ -23,7 +24,9 @@ def confirm(directory: RunDirectory, num_episodes: int) -> Score:
     """
     policy = _best_policy(directory.best)
     streams = Streams([0], "cpu", name="confirm")
-    environment = build_judge(load_recipe(directory.recipe).environment, streams, num_episodes, 1)
+    task = load_recipe(directory.recipe).environment
+    check_registered(task.id, str(directory.recipe))
+    environment = build_judge(task, streams, num_episodes, 1)
     try:
         returns = play(policy, environment)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:  # what tensors of a wrong shape raise

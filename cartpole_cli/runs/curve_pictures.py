@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cartpole_cli.errors import CartpoleError, printable
 from cartpole_cli.files import folders_for, write_file
+from cartpole_cli.libraries import quiet_matplotlib
 from cartpole_cli.runs.curves import Curve
 
 ENDINGS = (".svg", ".png")
@@ -27,6 +28,7 @@ def draw(panels: dict[str, Sequence[Curve]], paths: Sequence[Path], *, x_label: 
     Raises:
         CartpoleError: a file cannot be written.
     """
+    quiet_matplotlib()
     import matplotlib as mpl  # noqa: PLC0415 (an extra)
     from matplotlib.figure import Figure  # noqa: PLC0415
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.errors import CartpoleError, did_you_mean, reading
+from cartpole_cli.files import MAX_METRICS, read_bytes, read_text
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.reading import seed_folders
 from cartpole_cli.training.aggregates import interquartile_means
@@ -83,10 +84,8 @@ def read_seed(directory: RunDirectory, *, x: str, y: str) -> SeedCurve:
         CartpoleError: the metrics cannot be read.
     """
     points, last = [], {}
-    try:
-        lines = directory.metrics.read_bytes().splitlines() if directory.metrics.exists() else []
-    except OSError as error:
-        raise CartpoleError(f"{directory.metrics}: cannot be read ({error.strerror})") from error
+    with reading(directory.metrics):
+        lines = read_bytes(directory.metrics, MAX_METRICS).splitlines() if directory.metrics.exists() else []
     for line in lines:
         with suppress(ValueError, RecursionError):
             record = json.loads(line)
@@ -120,14 +119,16 @@ def _find(target: str, runs_dir: Path) -> Path:
         raise CartpoleError(f"{target}: cannot be read ({error.strerror})") from error
     if folder is None:
         raise CartpoleError(f"{target}: no such folder, and no run in {runs_dir}{did_you_mean(target, names)}")
-    if not seed_folders(folder) and not RunDirectory(folder).manifest.exists():
+    with reading(folder):
+        is_run = bool(seed_folders(folder)) or RunDirectory(folder).manifest.exists()
+    if not is_run:
         raise CartpoleError(f"{folder}: neither a run nor a study; right would be the folder of one")
     return folder
 
 
 def _has_failed(directory: RunDirectory) -> bool:
     with suppress(OSError, ValueError, RecursionError):
-        manifest = json.loads(directory.manifest.read_text(encoding="utf-8"))
+        manifest = json.loads(read_text(directory.manifest))
         return isinstance(manifest, dict) and manifest.get("status") == "failed"
     return False
 

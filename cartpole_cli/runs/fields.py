@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cartpole_cli.files import MAX_TEXT, MAX_TOML, read_text
+
 LARGEST = 1e300
 TABLE_START = re.compile(r"^(?=\[)", re.MULTILINE)
 
@@ -48,7 +50,7 @@ class Reader:
 
     def fields(self, path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
         try:
-            content = parse(path.read_text(encoding="utf-8"))
+            content = parse(read_text(path, MAX_TOML if path.suffix == ".toml" else MAX_TEXT))
         except FileNotFoundError:
             self.problems.append(f"{path.name}: missing")
         except OSError as error:

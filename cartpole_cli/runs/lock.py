@@ -13,6 +13,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+"""Of a FIFO of that name nothing is waited for."""
+
 
 class FolderLock:
     """A lock on a folder, held from here to `release`, or until the system ends the process, however hard.
@@ -27,7 +30,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / ".lock"
         try:
-            self._file = self._path.open("ab")
+            self._file = os.fdopen(os.open(self._path, FLAGS, 0o666), "ab")
         except OSError as error:
             raise CartpoleError(f"{self._path}: cannot be written ({error.strerror})") from error
         if not (_lock(self._file) and self._is_in_place()):

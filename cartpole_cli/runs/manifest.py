@@ -1,4 +1,4 @@
-"""run.json: under what circumstances a run was made."""
+"""run.json: what a folder is, and under what circumstances it was made and gone on with."""
 
 import platform
 import subprocess
@@ -9,13 +9,33 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.recipe import Recipe
+
 PACKAGES = ("cartpole-cli", "torch", "numpy", "gymnasium")
 
 
-def describe_circumstances(device: torch.device) -> dict[str, Any]:
-    """What is known when a run starts: plain data."""
+def new_manifest(recipe: Recipe, recipe_name: str | None, device: torch.device) -> dict[str, Any]:
+    """What is known when a run or a study starts: plain data."""
+    kind = {"kind": "run"} if recipe.trainer.num_seeds == 1 else {"kind": "study", "seeds": list(recipe.seeds)}
+    return {**kind, "recipe": recipe_name, **_circumstances(device), "resumed": []}
+
+
+def resumed_manifest(before: dict[str, Any], recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """The manifest of one that goes on: as it started, with one more resume; a new one where the old is damaged."""
+    new, resumed = new_manifest(recipe, None, device), before.get("resumed")
+    if before.get("kind") != new["kind"] or not isinstance(resumed, list):
+        return new
+    return new | before | {"resumed": [*resumed, _circumstances(device)]}
+
+
+def of_seed(manifest: dict[str, Any], seed: int, study: str | None) -> dict[str, Any]:
+    """The manifest of a run, or of one seed's run in the study of that name."""
+    kept = {key: value for key, value in manifest.items() if key not in {"kind", "seeds"}}
+    return {"kind": "run", **({} if study is None else {"study": study}), **kept, "seed": seed}
+
+
+def _circumstances(device: torch.device) -> dict[str, Any]:
     return {
-        "status": "running",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "device": str(device),

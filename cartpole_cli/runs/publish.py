@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 
-from cartpole_cli.errors import CartpoleError
-from cartpole_cli.files import folders_for, write_file
+from cartpole_cli.errors import CartpoleError, reading
+from cartpole_cli.files import folders_for, read_bytes, write_file
 from cartpole_cli.onnx_export import NUM_EPISODES, NUM_STATES, export_policy
 from cartpole_cli.runs.directory import RunDirectory
+from cartpole_cli.runs.fields import Reader
 from cartpole_cli.runs.targets import SavedPolicy, load_saved_policy
+from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
+MAX_NAME = 60
 PACKAGES = ("cartpole-cli", "torch", "onnx", "onnxruntime")
 
 
@@ -35,7 +38,8 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
     except CartpoleError as error:
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
     golden = target.with_name(f"{target.name}.json")
-    before = golden.read_bytes() if golden.is_file() else None
+    with reading(golden):
+        before = read_bytes(golden) if golden.is_file() else None
     with folders_for(target):
         write_file(golden, json.dumps(exported.golden).encode())
         try:
@@ -79,10 +83,9 @@ def _metadata(saved: SavedPolicy) -> dict[str, str]:
 
 def _held_out(saved: SavedPolicy) -> dict[str, Any]:
     """The final score of a run's best checkpoint; of other checkpoints what they were chosen by."""
-    run = RunDirectory(saved.path.parent)
-    if saved.path.name == run.best.name and run.evaluation.is_file():
-        try:
-            return dict(json.loads(run.evaluation.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError):
-            pass  # the checkpoint knows a score as well
-    return dict(saved.metadata.get("evaluation") or {})
+    reader = Reader()
+    evaluation: Any = reader.fields(RunDirectory(saved.path.parent).evaluation, json.loads)
+    if not evaluation or evaluation.get(CHECKPOINT) != digest_of(saved.path):
+        evaluation = saved.metadata.get("evaluation")
+    score = reader.score(evaluation, "evaluation", "")
+    return score.as_plain_data() | {"set": str(evaluation.get("set", ""))[:MAX_NAME]} if score else {}

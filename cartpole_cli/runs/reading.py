@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -10,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.files import MAX_METRICS, open_regular
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Aggregate, Reader, Score, parse_recipe
+from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
 BROKEN = "broken"
 RUN_FILES = {"run.json", "recipe.toml", "best.pth"}
 METRICS_TAIL = 16_384
-FOLDER_OF_RECIPE = re.compile(r"\d{8}-\d{6}-(.+)-[sx]\d+(-\d+)?")
-SEED_FOLDER = re.compile(r"s\d+")
-RECIPE_OPTION = re.compile(r"\0--recipe[\0=]([^\0]+)")
+LARGEST_SEED = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +98,13 @@ def _runs_in(path: Path) -> Iterator[Run]:
 
 
 def seed_folders(path: Path) -> list[Path]:
-    """The runs of the study in a folder, by seed; none if it holds no study."""
-    with suppress(OSError):
-        found = [entry for entry in path.iterdir() if SEED_FOLDER.fullmatch(entry.name)]
-        return sorted(found, key=lambda folder: int(folder.name[1:]))
-    return []
+    """The runs of the study in a folder, by seed; none if its run.json does not say that it holds a study."""
+    manifest = Reader().fields(RunDirectory(path).manifest, json.loads)
+    seeds = manifest.get("seeds") if manifest.get("kind") == "study" else None
+    if not isinstance(seeds, list):
+        return []
+    numbers = {seed for seed in seeds if isinstance(seed, int) and 0 <= seed < LARGEST_SEED}
+    return [folder for seed in sorted(numbers) if (folder := RunDirectory(path).of_seed(seed).path).is_dir()]
 
 
 def _read_study(directory: RunDirectory, num_seeds: int) -> Study:
@@ -139,7 +140,7 @@ def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:
         study=study,
         status=BROKEN if problem or status is None else status,
         problem=problem,
-        recipe=_recipe_name((study.directory if study else directory).path.name, manifest.get("command")),
+        recipe=recipe if isinstance(recipe := manifest.get("recipe"), str) else None,
         algorithm=algorithm,
         environment=environment,
         score=None if problem else score,
@@ -161,17 +162,22 @@ def _task(reader: Reader, directory: RunDirectory) -> tuple[str | None, str | No
 
 
 def _scores(reader: Reader, directory: RunDirectory, files: set[str]) -> tuple[Score | None, float | None]:
-    """The run's score, and the one that lasts longer."""
+    """The run's score, and the one that lasts longer: of best.pth as it is, or none."""
     score: Score | None = None
     horizon: float | None = None
-    if directory.best_metadata.name in files:
-        metadata = reader.fields(directory.best_metadata, json.loads)
+    digest = digest_of(directory.best)
+    if digest is None and directory.best.name in files:
+        reader.problems.append(f"{directory.best.name}: not a checkpoint of cartpole, or cut short")
+    metadata, evaluation = (
+        reader.fields(path, json.loads) if path.name in files else {}
+        for path in (directory.best_metadata, directory.evaluation)
+    )
+    if metadata and digest == metadata.get(CHECKPOINT):
         score = reader.score(metadata.get("evaluation"), "best.json: evaluation", "selection")
         if metadata.get("confirmation") is not None:
             confirmation = reader.score(metadata["confirmation"], "best.json: confirmation", "confirmation")
             horizon = confirmation.mean_return if confirmation else None
-    if directory.evaluation.name in files:
-        evaluation = reader.fields(directory.evaluation, json.loads)
+    if evaluation and digest == evaluation.get(CHECKPOINT):
         score = reader.score(evaluation, "evaluation.json", "final")
     return score, horizon
 
@@ -191,7 +197,7 @@ def _effort(
 
 def _newest_metrics(path: Path) -> dict[str, Any]:
     """The last whole line; its successor may be half-written."""
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), open_regular(path, MAX_METRICS) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - METRICS_TAIL))
         for line in reversed(file.read().splitlines()):
             with suppress(ValueError, RecursionError):
@@ -199,12 +205,3 @@ def _newest_metrics(path: Path) -> dict[str, Any]:
                 if isinstance(record, dict):
                     return record
     return {}
-
-
-def _recipe_name(folder: str, command: Any) -> str | None:
-    """A recipe's name from the folder's, or for a run that was given a name from the command line that made it."""
-    match = FOLDER_OF_RECIPE.fullmatch(folder)
-    if match:
-        return match[1]
-    option = RECIPE_OPTION.search("\0".join(map(str, command))) if isinstance(command, list) else None
-    return Path(option[1]).stem if option else None

@@ -18,7 +18,7 @@ from cartpole_cli.robustness.play import Pilot
 from cartpole_cli.robustness.report import play_suite
 from cartpole_cli.robustness.suite import Suite
 from cartpole_cli.runs.scorecard import make_scorecard
-from cartpole_cli.runs.targets import Target, find_checkpoint, load_target
+from cartpole_cli.runs.targets import Target, load_target
 from cartpole_cli.training.build import choose_device
 
 DISCRETE, CONTINUOUS = "CartPole-v1", "ContinuousCartPole-v1"
@@ -42,8 +42,7 @@ def make_report(
     where = choose_device(device)
     target = load_target(name, runs_dir, where)
     if isinstance(target.policy, OnnxPolicy):
-        path = find_checkpoint(name, runs_dir)
-        target = replace(target, policy=batched(target.policy, path.read_bytes(), str(path)))
+        target = replace(target, policy=batched(target.policy, target.policy.model, name))
     pilot = _pilot(target, where)
     report = play_suite(pilot, suite, seed=seed, episodes=episodes, on_step=on_step)
     cart_pole = None

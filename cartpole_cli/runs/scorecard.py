@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.environments.build import build_judge
-from cartpole_cli.environments.interface import ContinuousActions, VectorEnvironment
+from cartpole_cli.environments.interface import CartPoleEnvironment, ContinuousActions, VectorEnvironment
+from cartpole_cli.environments.registered import check_registered
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -44,7 +46,7 @@ def make_scorecard(
     """
     where = choose_device(device)
     target = load_target(name, runs_dir, where)
-    task = target.environment if environment_id is None else task_named(environment_id)
+    task = _task(target, environment_id)
     if horizon is not None:
         task = task.model_copy(update={"max_episode_steps": horizon})
     streams = Streams([seed], where, name="eval")
@@ -54,17 +56,15 @@ def make_scorecard(
         noise = streams if stochastic else None
         act = _action_rule(target, episodes, noise)
         limit = judge.max_episode_steps
+        start = judge.observation[0, 0].cpu() if isinstance(judge, CartPoleEnvironment) else None
         evaluation, motion = score(
             act,
             judge,
             set_name=f"eval, seed {seed}",
-            is_cart_pole=task.counts_steps,
             on_step=lambda done: on_step(done, limit),
         )
         if video is not None:
             act_alone = _action_rule(target, 1, noise)
-            judge.reset()
-            start = judge.observation[0, 0].cpu() if task.counts_steps else None
             film(lambda row: act_alone(row.to(where)), task, video, seed=seed, start=start)
     finally:
         judge.close()
@@ -131,6 +131,14 @@ def _action_rule(target: Target, num_envs: int, noise: Streams | None) -> Callab
         return policy.environment_action(policy.distribution(observation).sample(drawn))
 
     return sample
+
+
+def _task(target: Target, given: str | None) -> NativeEnvironment | GymnasiumEnvironment:
+    """What a target is scored on: the user's environment, or the file's, if that is registered."""
+    if given is not None:
+        return task_named(given)
+    check_registered(target.environment.id, target.name)
+    return target.environment
 
 
 def _check_fit(target: Target, judge: VectorEnvironment) -> None:

@@ -12,14 +12,24 @@ from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_json
-from cartpole_cli.runs.resume import trim_metrics
+from cartpole_cli.runs.manifest import of_seed
+from cartpole_cli.runs.metrics import trim_metrics
 from cartpole_cli.runs.summary import Summary
-from cartpole_cli.runs.trackers import Tracker, build_trackers
+from cartpole_cli.runs.trackers import Tracker, WandbMode, build_trackers
+from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 from cartpole_cli.runs.video import film
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import SeedReport
 
-NEW = {"env_steps": 0, "solved": False, "failure": None, "finished": False}
+NEW = {
+    "env_steps": 0,
+    "seconds": 0.0,
+    "evaluation_seconds": 0.0,
+    "best_return": None,
+    "solved": False,
+    "failure": None,
+    "finished": False,
+}
 
 
 class SeedRun:
@@ -28,40 +38,82 @@ class SeedRun:
     Args:
         recipe: the seed's own, as if it were trained alone.
         directory: where its files go.
-        manifest: what run.json says besides the run's state.
         state: `state_dict` of one that goes on, None for a new one.
+        study: the name of the study it is a part of.
     """
 
     def __init__(
-        self, recipe: Recipe, directory: RunDirectory, manifest: dict[str, Any], state: dict[str, Any] | None
+        self, recipe: Recipe, directory: RunDirectory, state: dict[str, Any] | None, *, study: str | None = None
     ) -> None:
-        self.recipe, self.directory, self.seed = recipe, directory, recipe.trainer.seed
-        self._manifest = manifest | {"seed": self.seed}
+        self.recipe, self.directory, self.seed, self._study = recipe, directory, recipe.trainer.seed, study
         state = state or NEW | {"tracker_id": uuid4().hex[:8]}
         self.env_steps: int = state["env_steps"]
+        self.seconds: float = state["seconds"]
+        self.evaluation_seconds: float = state["evaluation_seconds"]
+        self.best_return: float | None = state["best_return"]
         self.solved: bool = state["solved"]
         self.failure: str | None = state["failure"]
         self.finished: bool = state["finished"]
         self._tracker_id: str = state["tracker_id"]
         self._trackers: list[Tracker] = []
 
-    def open(self, iteration: int, seconds: float, tell: Callable[[str], None], *, study: str | None) -> None:
-        """Begin, or go on after that many iterations, with what the files say beyond them forgotten."""
-        trim_metrics(self.directory.metrics, iteration)
-        write_file(self.directory.recipe, self.recipe.to_toml().encode())
-        self.write_manifest("running", seconds)
+    def open(
+        self, iteration: int, manifest: dict[str, Any], tell: Callable[[str], None], wandb_modes: list[WandbMode]
+    ) -> None:
+        """Begin, or go on after that many iterations, with what the files say beyond them forgotten.
+
+        Args:
+            iteration: how many are done.
+            manifest: what run.json says of the run or its study, besides its state.
+            tell: receives warnings for the user.
+            wandb_modes: those to try, as `build_trackers` says.
+        """
+        self._manifest = of_seed(manifest, self.seed, self._study)
+        trim_metrics(self.directory.metrics, iteration, tell)
+        self.write_manifest("running")
         self._trackers = build_trackers(
-            self.recipe, self.directory.metrics, self._tracker_id, tell, resumed=iteration > 0, study=study
+            self.recipe,
+            self.directory.metrics,
+            self._tracker_id,
+            tell,
+            resumed=iteration > 0,
+            study=self._study,
+            wandb_modes=wandb_modes,
         )
 
-    def record(self, iteration: int, seconds: float, report: SeedReport, policy: PolicyNetwork, place: int) -> None:
-        """Write one iteration's files; the seed's parameters are at that place of the policy's stack."""
+    def write_recipe(self) -> None:
+        """Make the folder, and write the recipe that trains this seed alone."""
+        make_folder(self.directory.path)
+        write_file(self.directory.recipe, self.recipe.to_toml().encode())
+
+    def record(
+        self,
+        iteration: int,
+        report: SeedReport,
+        policy: PolicyNetwork,
+        place: int,
+        *,
+        seconds: float,
+        evaluation_seconds: float,
+    ) -> None:
+        """Write one iteration's files.
+
+        Args:
+            iteration: its number.
+            report: what it did.
+            policy: has the seed's parameters at that place of its stack.
+            place: see `policy`.
+            seconds: the seed's share of the iteration's time.
+            evaluation_seconds: the same of the held-out episodes' part of it.
+        """
+        self.seconds += seconds
+        self.evaluation_seconds += evaluation_seconds
         self.env_steps, self.solved = report.env_steps, report.solved
         self.failure, self.finished = report.failure, report.finished
         numbers = {
             "iteration": iteration,
             "env_steps": report.env_steps,
-            "seconds": round(seconds, 4),
+            "seconds": round(self.seconds, 4),
             "episodes": report.episodes,
             "episode_return": report.episode_return,
             **report.diagnostics,
@@ -72,7 +124,8 @@ class SeedRun:
         for tracker in self._trackers:
             tracker.log(numbers)
         settings = self.recipe.trainer
-        if report.improved:
+        if report.improved and report.evaluation is not None:
+            self.best_return = report.evaluation.mean
             self._save_best(iteration, report, policy, place)
         if settings.save_every and iteration % settings.save_every == 0:
             metadata = {"iteration": iteration, "env_steps": report.env_steps}
@@ -82,14 +135,17 @@ class SeedRun:
         if settings.render_every and iteration % settings.render_every == 0:
             self._film(iteration, policy.select([place]))
 
-    def finish(
-        self, final: Evaluation | None, *, interrupted: bool, seconds: float, evaluation_seconds: float
-    ) -> Summary:
+    def finish(self, final: Evaluation | None) -> Summary:
         """Write the final score, if there is one, and close the books."""
-        status = "interrupted" if interrupted else "failed" if self.failure else "finished"
         if final is not None:
-            write_json(self.directory.evaluation, final.as_plain_data())
-        self.write_manifest(status, seconds)
+            named = final.as_plain_data() | {CHECKPOINT: digest_of(self.directory.best)}
+            write_json(self.directory.evaluation, named)
+        summary = self.summary(final)
+        self.write_manifest(summary.status)
+        return summary
+
+    def summary(self, final: Evaluation | None) -> Summary:
+        """How the run ended, with the score of best.pth on the final set."""
         return Summary(
             run_dir=str(self.directory.path),
             seed=self.seed,
@@ -98,12 +154,13 @@ class SeedRun:
             min_return=min(final.returns) if final else None,
             ci95=final.ci95 if final else None,
             episodes=len(final.returns) if final else 0,
+            best_return=self.best_return,
             env_steps=self.env_steps,
-            seconds=round(seconds, 3),
-            evaluation_seconds=round(evaluation_seconds, 3),
+            seconds=round(self.seconds, 3),
+            evaluation_seconds=round(self.evaluation_seconds, 3),
             solved=self.solved,
             failure=self.failure,
-            status=status,
+            status="failed" if self.failure else "finished" if self.finished else "interrupted",
         )
 
     def close(self) -> None:
@@ -112,13 +169,16 @@ class SeedRun:
             tracker.close()
         self._trackers = []
 
-    def write_manifest(self, status: str, seconds: float) -> None:
-        progress = {"status": status, "seconds": round(seconds, 3), "env_steps": self.env_steps}
+    def write_manifest(self, status: str) -> None:
+        progress = {"status": status, "seconds": round(self.seconds, 3), "env_steps": self.env_steps}
         write_json(self.directory.manifest, self._manifest | progress)
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "env_steps": self.env_steps,
+            "seconds": self.seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+            "best_return": self.best_return,
             "solved": self.solved,
             "failure": self.failure,
             "finished": self.finished,
@@ -134,7 +194,7 @@ class SeedRun:
             "confirmation": report.confirmation and _without_returns(report.confirmation),
         }
         self._save_policy(self.directory.best, policy, place, metadata)
-        write_json(self.directory.best_metadata, metadata)
+        write_json(self.directory.best_metadata, metadata | {CHECKPOINT: digest_of(self.directory.best)})
 
     def _save_policy(self, path: Path, policy: PolicyNetwork, place: int, metadata: dict[str, Any]) -> None:
         """A policy that needs no other file: weights, architecture, and the recipe it came from."""
@@ -161,3 +221,17 @@ class SeedRun:
 
 def _without_returns(evaluation: Evaluation) -> dict[str, Any]:
     return {key: value for key, value in evaluation.as_plain_data().items() if key != "returns"}
+
+
+def seed_runs(recipe: Recipe, directory: RunDirectory, state: dict[str, Any] | None) -> dict[int, SeedRun]:
+    """A run for each seed of a recipe, as last.pth left them, or new."""
+    is_study = recipe.trainer.num_seeds > 1
+    return {
+        seed: SeedRun(
+            recipe.for_seed(seed),
+            directory.of_seed(seed) if is_study else directory,
+            state["runs"][seed] if state else None,
+            study=directory.path.name if is_study else None,
+        )
+        for seed in recipe.seeds
+    }

@@ -1,5 +1,6 @@
 """A run or a study from start to summary: a trainer, and the files and trackers of its seeds."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -9,23 +10,29 @@ from typing import Any
 
 import torch
 
-from cartpole_cli.errors import CartpoleError
-from cartpole_cli.files import make_folder, write_file
+from cartpole_cli.environments.registered import import_module_of
+from cartpole_cli.errors import CartpoleError, one_line
+from cartpole_cli.files import write_file
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_json
 from cartpole_cli.runs.lock import FolderLock
-from cartpole_cli.runs.manifest import describe_circumstances
+from cartpole_cli.runs.manifest import new_manifest, resumed_manifest
 from cartpole_cli.runs.resume import Resumable
-from cartpole_cli.runs.seed_run import SeedRun
+from cartpole_cli.runs.seed_run import seed_runs
 from cartpole_cli.runs.summary import StudySummary, Summary, summarize_study
+from cartpole_cli.runs.trackers import wandb_modes
+from cartpole_cli.runs.trailer import digest_of
 from cartpole_cli.runs.video import check_can_film
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import Report
 from cartpole_cli.training.trainer import Trainer
+
+STOPPED = {KeyboardInterrupt, BrokenPipeError}
+"""What a user does to end a run; anything else is a failure."""
 
 
 class Session:
@@ -42,27 +49,26 @@ class Session:
         directory: RunDirectory,
         *,
         device: torch.device,
-        state: dict[str, Any] | None,
+        manifest: dict[str, Any],
+        before: Resumable | None,
         tell: Callable[[str], None],
     ) -> None:
+        state = before.state if before else None
         self.recipe, self.trainer, self.directory, self.device = recipe, trainer, directory, device
         self.stop_requested = False
         self._is_study = recipe.trainer.num_seeds > 1
         self._seconds: float = state["seconds"] if state else 0.0
-        self._manifest = describe_circumstances(device)
-        self.runs = {
-            seed: SeedRun(
-                recipe.for_seed(seed),
-                directory.of_seed(seed) if self._is_study else directory,
-                self._manifest,
-                state["runs"][seed] if state else None,
-            )
-            for seed in recipe.seeds
-        }
-        for seed, finished in zip(trainer.streams.seeds, trainer.finished.tolist(), strict=True):
-            self.runs[seed].finished = finished
+        self._shared = self._seconds, trainer.evaluator.seconds
+        self._manifest = manifest
+        self.runs = seed_runs(recipe, directory, state)
+        for seed, solved, finished in zip(
+            trainer.streams.seeds, trainer.solved, trainer.finished.tolist(), strict=True
+        ):
+            self.runs[seed].finished, self.runs[seed].solved = finished, solved and finished
         self._lock = FolderLock(directory.path)
         try:
+            if digest_of(directory.last) != (before and before.digest):
+                raise CartpoleError(f"{directory.path}: another process has just trained it; ask again")
             self._begin(tell)
         except BaseException:
             self._close()
@@ -79,20 +85,21 @@ class Session:
         name: str | None,
         tell: Callable[[str], None],
     ) -> "Session":
-        """A new run, in a folder of that name or of one made from time, recipe and seed.
+        """A new run, in a folder of that name or of one made from time, recipe and seed, by the user's own recipe.
 
         Raises:
             CartpoleError: the environment or the folder cannot be made.
         """
+        import_module_of(recipe.environment.id)
         trainer = _build_trainer(recipe, recipe.seeds, device)
         settings = recipe.trainer
         suffix = f"x{settings.num_seeds}" if settings.num_seeds > 1 else f"s{settings.seed}"
         directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
+        manifest = new_manifest(recipe, recipe_name, device)
         try:
-            return cls(recipe, trainer, directory, device=device, state=None, tell=tell)
+            return cls(recipe, trainer, directory, device=device, manifest=manifest, before=None, tell=tell)
         except CartpoleError:
-            with suppress(OSError):  # nothing was written: the name is free again
-                directory.path.rmdir()
+            shutil.rmtree(directory.path, ignore_errors=True)  # it is a moment old: the name is free again
             raise
 
     @classmethod
@@ -103,32 +110,34 @@ class Session:
             CartpoleError: the environment cannot be made, last.pth does not fit the recipe, or another process is
                 at work in the folder.
         """
-        state = run.state
-        if state is None:
-            trainer = _build_trainer(run.recipe, run.recipe.seeds, device)
-            return cls(run.recipe, trainer, run.directory, device=device, state=None, tell=tell)
+        state, manifest = run.state, resumed_manifest(run.manifest, run.recipe, device)
+        trainer = _build_trainer(run.recipe, state["trainer"]["seeds"] if state else run.recipe.seeds, device)
+        same_episodes = True
         try:
-            trainer = _build_trainer(run.recipe, state["trainer"]["seeds"], device)
-            same_episodes = trainer.load_state_dict(state["trainer"])
-            trainer.evaluator.seconds = state["evaluation_seconds"]
-            session = cls(run.recipe, trainer, run.directory, device=device, state=state, tell=tell)
+            if state is not None:
+                same_episodes = trainer.load_state_dict(state["trainer"])
+                trainer.evaluator.seconds = state["evaluation_seconds"]
+            session = cls(run.recipe, trainer, run.directory, device=device, manifest=manifest, before=run, tell=tell)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {reason}") from error
+            raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {one_line(error)}") from error
         if not same_episodes:
             tell("note: not every environment could be put back into its episode; new ones have begun there")
         return session
 
     def _begin(self, tell: Callable[[str], None]) -> None:
-        """Write what is known before the first report."""
+        """Write what is known before the first report.
+
+        The recipes come first: if the process is killed among them, a resume finds them edited, and goes on by them.
+        """
         if self._is_study:
             write_file(self.directory.recipe, self.recipe.to_toml().encode())
             self._write_study_manifest("running")
-        self._save_last()
         for run in self.runs.values():
-            study = self.directory.path.name if self._is_study else None
-            make_folder(run.directory.path)
-            run.open(self.trainer.iteration, self._seconds, tell, study=study)
+            run.write_recipe()
+        self._save_last()
+        modes = wandb_modes(self.recipe.logger)
+        for run in self.runs.values():
+            run.open(self.trainer.iteration, self._manifest, tell, modes)
 
     def __enter__(self) -> "Session":
         return self
@@ -138,7 +147,7 @@ class Session:
     ) -> None:
         if kind is not None:
             with suppress(CartpoleError):  # what ended the run is the news
-                self._write_manifests("interrupted" if kind is KeyboardInterrupt else "failed")
+                self._write_manifests("interrupted" if kind in STOPPED else "failed")
         self._close()
 
     def _close(self) -> None:
@@ -167,20 +176,29 @@ class Session:
         self._save_last()
         seconds = {"seconds": self._seconds, "evaluation_seconds": self.trainer.evaluator.seconds}
         finals = self._final_evaluations()
-        summaries = [
-            run.finish(finals.get(run.seed), interrupted=not run.finished, **seconds) for run in self.runs.values()
-        ]
+        summaries = [run.finish(finals.get(run.seed)) for run in self.runs.values()]
         if not self._is_study:
             return summaries[0]
-        summary = summarize_study(self.directory, summaries)
+        summary = summarize_study(self.directory, summaries, **seconds)
         write_json(self.directory.study, summary.as_plain_data())
         self._write_study_manifest(summary.status)
         return summary
 
     def _record(self, report: Report) -> None:
         """Write an iteration's files, last.pth at the end: what it says has happened is in the others."""
+        before, self._shared = self._shared, (self._seconds, self.trainer.evaluator.seconds)
+        seconds, evaluation_seconds = (
+            (now - then) / len(report.seeds) for now, then in zip(self._shared, before, strict=True)
+        )
         for place, seed in enumerate(report.seeds):
-            self.runs[seed.seed].record(report.iteration, self._seconds, seed, self.trainer.policy, place)
+            self.runs[seed.seed].record(
+                report.iteration,
+                seed,
+                self.trainer.policy,
+                place,
+                seconds=seconds,
+                evaluation_seconds=evaluation_seconds,
+            )
         if report.iteration % self.recipe.trainer.checkpoint_every == 0:
             self._save_last()
 
@@ -207,7 +225,7 @@ class Session:
 
     def _write_manifests(self, status: str) -> None:
         for run in self.runs.values():
-            run.write_manifest(status, self._seconds)
+            run.write_manifest(status)
         if self._is_study:
             self._write_study_manifest(status)
 
@@ -217,7 +235,7 @@ class Session:
             "seconds": round(self._seconds, 3),
             "env_steps": sum(run.env_steps for run in self.runs.values()),
         }
-        write_json(self.directory.manifest, self._manifest | {"seeds": list(self.recipe.seeds)} | progress)
+        write_json(self.directory.manifest, self._manifest | progress)
 
 
 def _build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) -> Trainer:

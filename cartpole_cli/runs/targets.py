@@ -1,6 +1,5 @@
 """What a user names to be scored or exported: a checkpoint, a run, or an ONNX file."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,16 +7,21 @@ from typing import Any
 import torch
 
 from cartpole_cli.environment_recipes import TASKS, GymnasiumEnvironment, NativeEnvironment
-from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.environments.registered import import_module_of
+from cartpole_cli.errors import CartpoleError, did_you_mean, reading
+from cartpole_cli.files import read_bytes
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.policy.onnx_policy import OnnxPolicy
-from cartpole_cli.policy.onnx_trial import survive_trial
+from cartpole_cli.policy.onnx_sandbox import Sandbox
 from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_files import resolve_recipe
+from cartpole_cli.recipe_files import recipe_from_text
 from cartpole_cli.runs.checkpoint import build_saved_policy, load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.ranking import ranked, winner
 from cartpole_cli.runs.reading import read_runs, seed_folders
+
+MAX_ONNX = 256 << 20
+"""Bytes: 10,000 times what is exported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,14 @@ def find_checkpoint(target: str, runs_dir: Path) -> Path:
     path = Path(target)
     try:
         for folder in (path, runs_dir / target):
-            if folder.is_file():
-                return folder
             if folder.is_dir():
                 of_study = winner(ranked(read_runs(folder))) if seed_folders(folder) else None
                 best = (of_study.directory if of_study else RunDirectory(folder)).best
-                if best.is_file():
+                if best.exists() and not best.is_dir():
                     return best
                 raise CartpoleError(f"{folder}: has no best.pth; right would be a run that has been evaluated")
+            if folder.exists():
+                return folder
         names = [entry.name for entry in runs_dir.iterdir()] if runs_dir.is_dir() else []
     except OSError as error:
         raise CartpoleError(f"{target}: cannot be read ({error.strerror})") from error
@@ -79,11 +83,9 @@ def load_saved_policy(path: Path, device: torch.device) -> SavedPolicy:
     """
     content = load_checkpoint(path, "policy")
     policy = build_saved_policy(content, path, device)
-    try:
-        recipe = _recipe(content["recipe"], str(path))
-        metadata = dict(content["metadata"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CartpoleError(f"{path}: no recipe or metadata inside") from error
+    recipe, metadata = recipe_from_text(content.get("recipe"), source=str(path)), content.get("metadata")
+    if not isinstance(metadata, dict):
+        raise CartpoleError(f"{path}: no metadata inside")
     return SavedPolicy(path, policy, recipe, metadata)
 
 
@@ -97,26 +99,22 @@ def load_target(target: str, runs_dir: Path, device: torch.device) -> Target:
     if path.suffix.lower() != ".onnx":
         saved = load_saved_policy(path, device)
         return Target(target, saved.policy, saved.recipe.environment)
-    try:
-        model = path.read_bytes()
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
-    survive_trial(model, str(path))
-    policy = OnnxPolicy(model, str(path))
+    with reading(path):
+        model = read_bytes(path, MAX_ONNX)
+    policy = OnnxPolicy(model, str(path), Sandbox().open)
     if "recipe" in policy.metadata:
-        try:
-            return Target(target, policy, _recipe(policy.metadata["recipe"], str(path)).environment)
-        except ValueError as error:
-            raise CartpoleError(f"{path}: its metadata's recipe is not TOML") from error
+        recipe = recipe_from_text(policy.metadata["recipe"], source=str(path))
+        return Target(target, policy, recipe.environment)
     return Target(target, policy, task_named("CartPole-v1" if policy.num_values == 2 else "ContinuousCartPole-v1"))
 
 
 def task_named(environment_id: str) -> NativeEnvironment | GymnasiumEnvironment:
-    """The environment of an id: ours, or Gymnasium's.
+    """The environment of an id that the user gave: ours, or Gymnasium's, whose module is imported.
 
     Raises:
-        CartpoleError: it is empty.
+        CartpoleError: it is empty, or the module cannot be imported.
     """
+    import_module_of(environment_id)
     match environment_id:
         case "":
             raise CartpoleError("--environment '': allowed: an id, as in CartPole-v1")
@@ -124,7 +122,3 @@ def task_named(environment_id: str) -> NativeEnvironment | GymnasiumEnvironment:
             return NativeEnvironment.model_validate({"id": name})
         case _:
             return GymnasiumEnvironment(backend="gymnasium", id=environment_id)
-
-
-def _recipe(text: str, source: str) -> Recipe:
-    return resolve_recipe(tomllib.loads(text), [], source=source)

@@ -3,7 +3,6 @@
 import atexit
 import errno
 import json
-import logging
 import math
 import os
 from collections.abc import Callable
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.libraries import quiet_wandb
+from cartpole_cli.recipe import LoggerRecipe, Recipe
 
 ONLINE_TIMEOUT = 5.0
+WandbMode = Literal["online", "offline"]
 
 
 @runtime_checkable
@@ -61,9 +62,11 @@ class WandbTracker:
         recipe: what to record as the run's configuration, and `logger` with mode and project.
         run_path: the run's folder; W&B's files go to its `wandb` folder.
         run_id: W&B's name for it.
+        tell: receives the warnings and, for an offline run, the command that uploads it.
+        modes: those to try, in turn. One that fails is taken out, and all of them if W&B breaks later, so that a
+            study's seeds, which share the list, neither wait for it again nor tell of it.
         resumed: whether a run of that name goes on.
         study: the study it is a part of, W&B's group.
-        tell: receives the warnings and, for an offline run, the command that uploads it.
     """
 
     def __init__(
@@ -72,26 +75,27 @@ class WandbTracker:
         run_path: Path,
         run_id: str,
         tell: Callable[[str], None],
+        modes: list[WandbMode],
         *,
         resumed: bool = False,
         study: str | None = None,
     ) -> None:
-        self._tell, self._id, self._resumed, self._study = tell, run_id, resumed, study
+        self._tell, self._modes = tell, modes
+        self._id, self._resumed, self._study = run_id, resumed, study
         self._run: Any = None
-        # No crash reports to W&B, and so no connection at all while offline.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        logging.getLogger("wandb").setLevel(logging.CRITICAL)
+        quiet_wandb()
         problems = []
-        for mode in ("online", "offline") if recipe.logger.mode == "online" else ("offline",):
-            problem = self._start(mode, recipe, run_path)
+        while modes:
+            problem = self._start(modes[0], recipe, run_path)
             if problem is None:
                 break
             problems.append(problem)
+            modes.pop(0)
         if problems:
             instead = "logging to metrics.jsonl only" if self._run is None else "logging offline instead"
             tell(f"warning: W&B failed: {problems[0]}; {instead}")
 
-    def _start(self, mode: Literal["online", "offline"], recipe: Recipe, run_path: Path) -> str | None:
+    def _start(self, mode: WandbMode, recipe: Recipe, run_path: Path) -> str | None:
         """Begin the run there; what went wrong, if anything."""
         try:
             import wandb  # noqa: PLC0415  # half a second, and only when asked for
@@ -144,17 +148,33 @@ class WandbTracker:
             action(self._run)
         except Exception as error:  # as above
             self._run = None
-            self._tell(f"warning: W&B failed: {_first_line(error)}; logging to metrics.jsonl only")
+            if self._modes:
+                self._tell(f"warning: W&B failed: {_first_line(error)}; logging to metrics.jsonl only")
+                self._modes.clear()
             atexit.register(_leave_quietly)
 
 
+def wandb_modes(logger: LoggerRecipe) -> list[WandbMode]:
+    """W&B's modes that a recipe lets be tried, in turn: none where it is off."""
+    if logger.type != "wandb" or logger.mode == "disabled":
+        return []
+    return ["online", "offline"] if logger.mode == "online" else ["offline"]
+
+
 def build_trackers(
-    recipe: Recipe, metrics: Path, run_id: str, tell: Callable[[str], None], *, resumed: bool, study: str | None
+    recipe: Recipe,
+    metrics: Path,
+    run_id: str,
+    tell: Callable[[str], None],
+    *,
+    resumed: bool,
+    study: str | None,
+    wandb_modes: list[WandbMode],
 ) -> list[Tracker]:
-    """metrics.jsonl, and W&B if the recipe turns it on."""
+    """metrics.jsonl, and W&B in the first of the modes that works (`WandbTracker` takes out the others)."""
     trackers: list[Tracker] = [MetricsFile(metrics)]
-    if recipe.logger.type == "wandb" and recipe.logger.mode != "disabled":
-        trackers.append(WandbTracker(recipe, metrics.parent, run_id, tell, resumed=resumed, study=study))
+    if wandb_modes:
+        trackers.append(WandbTracker(recipe, metrics.parent, run_id, tell, wandb_modes, resumed=resumed, study=study))
     return trackers
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
+from cartpole_cli.environments.registered import registered_id
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.files import folders_for, replacing
 
@@ -96,8 +97,8 @@ def _frames(
 
 def _make(task: NativeEnvironment | GymnasiumEnvironment) -> "gymnasium.Env[Any, Any]":
     ours = isinstance(task, NativeEnvironment) and task.id != "CartPole-v1"
-    name = f"cartpole_cli/{task.id}" if ours else task.id
     try:
+        name = f"cartpole_cli/{task.id}" if ours else registered_id(task.id)
         return gymnasium.make(name, render_mode="rgb_array", max_episode_steps=task.max_episode_steps)
     except Exception as error:  # making it runs other people's code, which raises anything
         raise CartpoleError(f"{task.id}: cannot be filmed: {' '.join(str(error).split())}") from error

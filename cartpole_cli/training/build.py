@@ -6,15 +6,17 @@ from functools import partial
 
 import torch
 
+from cartpole_cli.algorithm_recipes import PPORecipe, ReinforceRecipe
 from cartpole_cli.algorithms.build import build_algorithm
 from cartpole_cli.environments.build import build_environment, build_judge
-from cartpole_cli.environments.interface import DiscreteActions
+from cartpole_cli.environments.interface import DiscreteActions, TrainingEnvironment
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.training.evaluation import Evaluator
 from cartpole_cli.training.optimizer import Adam
+from cartpole_cli.training.size import IterationSize
 from cartpole_cli.training.trainer import Budget, Trainer
 
 
@@ -22,11 +24,12 @@ def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) ->
     """A trainer of S seeds at its first iteration.
 
     Raises:
-        CartpoleError: the environment cannot be made, or does not fit the policy.
+        CartpoleError: the environment cannot be made, does not fit the policy, or is too large for the memory.
     """
     streams = Streams(seeds, device)
     algorithm = build_algorithm(recipe.algorithm)
     environment = build_environment(recipe.environment, streams)
+    iteration_size(recipe, environment).check_fits(device)
     actions = environment.actions
     policy = build_policy(
         recipe.policy,
@@ -51,6 +54,22 @@ def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) ->
             evaluate_every=settings.evaluate_every,
             stop_at_return=settings.stop_at_return,
         ),
+    )
+
+
+def iteration_size(recipe: Recipe, environment: TrainingEnvironment) -> IterationSize:
+    """How large an iteration is at the most."""
+    algorithm, actions = recipe.algorithm, environment.actions
+    action_bytes = 8 if isinstance(actions, DiscreteActions) else 4 * len(actions.low)
+    return IterationSize(
+        num_steps=(
+            algorithm.steps_per_iteration if isinstance(algorithm, PPORecipe) else environment.max_episode_steps
+        ),
+        num_envs=environment.num_envs,
+        num_seeds=environment.num_seeds,
+        num_epochs=1 if isinstance(algorithm, ReinforceRecipe) else algorithm.num_epochs,
+        # Two observations, an action, a reward and three flags, as `Rollout` holds them.
+        bytes_per_row=8 * environment.observation_size + action_bytes + 7,
     )
 
 

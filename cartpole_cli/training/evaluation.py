@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cartpole_cli.environments.interface import VectorEnvironment
+from cartpole_cli.intervals import bootstrap_mean
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 
-BOOTSTRAP_RESAMPLES = 2000
 CONFIRMATION_EPISODES = 100
 FINAL_EPISODES = 100
 
@@ -38,11 +38,8 @@ class Evaluation:
 
     @property
     def ci95(self) -> tuple[float, float]:
-        """95 % percentile bootstrap interval of the mean (Efron 1979), always the same for the same returns."""
-        returns = np.array(self.returns)
-        picks = np.random.default_rng(0).integers(len(returns), size=(BOOTSTRAP_RESAMPLES, len(returns)))
-        low, high = np.quantile(returns[picks].mean(axis=1), [0.025, 0.975])
-        return float(low), float(high)
+        """95 % percentile bootstrap interval of the mean."""
+        return bootstrap_mean(np.array(self.returns))
 
     def as_plain_data(self) -> dict[str, Any]:
         return {
@@ -81,7 +78,7 @@ class Evaluator:
         confirmation_horizon: int,
     ) -> None:
         self._judge = judge
-        self._selection_episodes, self._confirmation_horizon = selection_episodes, confirmation_horizon
+        self._selection_episodes, self.confirmation_horizon = selection_episodes, confirmation_horizon
         self.seconds = 0.0
         """Time spent in here so far."""
 
@@ -90,7 +87,7 @@ class Evaluator:
 
     def confirmation(self, policy: PolicyNetwork, streams: Streams, iteration: int) -> list[Evaluation]:
         stream = f"confirmation/{iteration}"
-        return self._play(policy, streams, "confirmation", stream, CONFIRMATION_EPISODES, self._confirmation_horizon)
+        return self._play(policy, streams, "confirmation", stream, CONFIRMATION_EPISODES, self.confirmation_horizon)
 
     def final(self, policy: PolicyNetwork, streams: Streams) -> list[Evaluation]:
         return self._play(policy, streams, "final", "final", FINAL_EPISODES)

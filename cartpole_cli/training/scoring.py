@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cartpole_cli.environments.interface import ContinuousActions, VectorEnvironment
-from cartpole_cli.training.evaluation import BOOTSTRAP_RESAMPLES, Evaluation
+from cartpole_cli.environments.interface import CartPoleEnvironment, VectorEnvironment
+from cartpole_cli.intervals import bootstrap_mean
+from cartpole_cli.training.evaluation import Evaluation
 
-STEPS_PER_SECOND = 50
-PUSH = 10.0
+STEP = 0.02
+"""s: the usual time step, which so counts as 1 exactly, and a constant push is its own mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class CartPoleMotion:
-    """How a cart-pole was balanced: means over all steps of all episodes."""
+    """How a cart-pole was moved: means over the time of all episodes."""
 
     mean_abs_position: float
     """|x|, in metres."""
@@ -34,49 +35,58 @@ def score(
     environment: VectorEnvironment,
     *,
     set_name: str,
-    is_cart_pole: bool,
     on_step: Callable[[int], None],
 ) -> tuple[Evaluation, CartPoleMotion | None]:
-    """Play the first episode of every environment of one seed (S = 1).
+    """Play the first episode of every environment of one seed (S = 1); there is motion of a `CartPoleEnvironment`.
 
     Args:
         act: observation [1, N, O] -> the environments' actions.
         environment: the judge.
         set_name: what to call these episodes.
-        is_cart_pole: whether the first number observed is a position, and actions are pushes or forces.
         on_step: told the number of steps done.
     """
     shape = (1, environment.num_envs)
-    returns, position, effort, switches = torch.zeros(4, *shape, dtype=torch.float64, device="cpu")
+    returns = torch.zeros(shape, dtype=torch.float64, device="cpu")
     running = torch.ones(shape, dtype=torch.bool, device="cpu")
-    sign_before = torch.zeros(shape, dtype=torch.float64, device="cpu")
+    motion = _Motion(environment) if isinstance(environment, CartPoleEnvironment) else None
     num_steps = 0
     while running.any():
-        action = act(environment.observation)
-        transition = environment.step(action)
+        transition = environment.step(act(environment.observation))
         returns += torch.where(running, transition.reward.cpu(), 0.0)
-        if is_cart_pole:
-            force = _force(action.cpu(), environment)
-            position += torch.where(running, transition.observation[..., 0].abs().cpu(), 0.0)
-            effort += torch.where(running, force.abs(), 0.0)
-            switches += running & (force.sign() * sign_before < 0)
-            sign_before = torch.where(force == 0, sign_before, force.sign())
+        if motion is not None:
+            motion.add(transition.observation[..., 0].cpu(), running)
         running &= ~(transition.terminated | transition.truncated).cpu()
         num_steps += 1
         on_step(num_steps)
-    evaluation = Evaluation(set_name, tuple(returns[0].tolist()))
-    if not is_cart_pole:
-        return evaluation, None
-    steps = returns.sum().item()  # a cart-pole's return is its number of steps
-    seconds = steps / STEPS_PER_SECOND
-    motion = CartPoleMotion(position.sum().item() / steps, effort.sum().item() / steps, switches.sum().item() / seconds)
-    return evaluation, motion
+    return Evaluation(set_name, tuple(returns[0].tolist())), None if motion is None else motion.means()
 
 
-def _force(action: Tensor, environment: VectorEnvironment) -> Float[Tensor, "1 N"]:
-    if isinstance(environment.actions, ContinuousActions):
-        return action[..., 0].double().clamp(environment.actions.low[0], environment.actions.high[0])
-    return (2.0 * action - 1.0).double() * PUSH
+class _Motion:
+    """Sums of each episode [1, N]: position and effort times duration, switches, and duration, in steps of `STEP`."""
+
+    def __init__(self, environment: CartPoleEnvironment) -> None:
+        self._environment = environment
+        shape = (1, environment.num_envs)
+        self._position, self._effort, self._switches, self._duration, self._sign = torch.zeros(
+            5, *shape, dtype=torch.float64, device="cpu"
+        )
+
+    def add(self, x: Float[Tensor, "1 N"], running: Bool[Tensor, "1 N"]) -> None:
+        """What the last step was; a force that acted for no time was none."""
+        force = self._environment.force.cpu().double()
+        duration = torch.where(running, self._environment.seconds.cpu().double() / STEP, 0.0)
+        sign = torch.where(duration > 0, force.sign(), 0.0)
+        self._position += torch.where(running, x.abs(), 0.0) * duration
+        self._effort += torch.where(running, force.abs(), 0.0) * duration
+        self._switches += sign * self._sign < 0
+        self._duration += duration
+        self._sign = torch.where(sign == 0, self._sign, sign)
+
+    def means(self) -> CartPoleMotion:
+        position, effort, switches = (
+            (total.sum() / self._duration.sum()).item() for total in (self._position, self._effort, self._switches)
+        )
+        return CartPoleMotion(position, effort, switches / STEP)
 
 
 def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
@@ -85,6 +95,4 @@ def probability_of_improvement(first: Sequence[float], second: Sequence[float]) 
     With its 95 % percentile bootstrap interval over the start states (Agarwal et al. 2021, eq. 2, paired).
     """
     better = np.sign(np.array(first) - np.array(second)) / 2 + 0.5
-    picks = np.random.default_rng(0).integers(len(better), size=(BOOTSTRAP_RESAMPLES, len(better)))
-    low, high = np.quantile(better[picks].mean(axis=1), [0.025, 0.975])
-    return {"probability": float(better.mean()), "ci95": [float(low), float(high)]}
+    return {"probability": float(better.mean()), "ci95": list(bootstrap_mean(better))}

@@ -5,7 +5,7 @@ stops by leaving the loop.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -62,8 +62,7 @@ class Trainer:
         self.iteration = 0
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
-        self.ended = [False] * num_seeds
-        """Which seeds are solved or have failed: with more budget the others would go on."""
+        self.solved, self.failed = [False] * num_seeds, [False] * num_seeds
         self.best_score = [(float("-inf"), float("-inf"))] * num_seeds
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
         self.reference = deepcopy(policy).requires_grad_(False) if algorithm.reference_every > 1 else policy
@@ -93,7 +92,8 @@ class Trainer:
             self.reference.keep_seeds(going_on)
         self.episodes.keep_seeds(going_on)
         self.env_steps, self.finished = self.env_steps[going_on], self.finished[going_on]
-        self.ended = [self.ended[index] for index in going_on]
+        self.solved = [self.solved[index] for index in going_on]
+        self.failed = [self.failed[index] for index in going_on]
         self.best_score = [self.best_score[index] for index in going_on]
 
     def _update(self, rollout: Rollout) -> UpdateStatistics:
@@ -115,7 +115,9 @@ class Trainer:
                 self.optimizer.accumulate(loss.total)
                 if batch.completes_step:
                     stepping = active & pending
-                    statistics.add_step(self.optimizer.step(stepping, learning_rate), stepping)
+                    norm = self.optimizer.step(stepping, learning_rate)
+                    self.policy.project(stepping & norm.isfinite())
+                    statistics.add_step(norm, stepping)
                     pending = torch.zeros_like(active)
             if not bool(active.any()):
                 break
@@ -137,7 +139,7 @@ class Trainer:
             lost = broken[index]
             if evaluation is not None and not math.isfinite(evaluation.mean):
                 lost = "held-out return"
-            self.ended[index] = solved or lost is not None
+            self.solved[index], self.failed[index] = solved, lost is not None
             improved = (
                 evaluation is not None and not lost and (self._is_best(index, evaluation, confirmation) or solved)
             )
@@ -155,7 +157,7 @@ class Trainer:
                     improved=improved,
                     solved=solved,
                     failure=lost and f"{lost} in iteration {self.iteration}",
-                    finished=self.ended[index] or over_budget[index],
+                    finished=solved or lost is not None or over_budget[index],
                 )
             )
         self.finished = self.finished.new_tensor([seed.finished for seed in seeds])
@@ -203,7 +205,9 @@ class Trainer:
             "environment": self.environment.state_dict(),
             "iteration": self.iteration,
             "env_steps": self.env_steps,
-            "ended": self.ended,
+            "solved": self.solved,
+            "failed": self.failed,
+            "stop_at_return": self.budget.stop_at_return,
             "best_score": self.best_score,
             "episode_return": self.episodes.running,
         }
@@ -211,8 +215,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where `state_dict` was taken; whether the episodes under way go on, or new ones had to begin.
 
-        The trainer's seeds have to be those of `state["seeds"]`. The budget may be another one: a seed that had spent
-        it goes on if there is more.
+        The trainer's seeds have to be those of `state["seeds"]`. The budget may be another one: see `finished_seeds`.
         """
         self.policy.load_state_dict(state["policy"])
         if self.reference is not self.policy:
@@ -222,8 +225,23 @@ class Trainer:
         self.iteration = state["iteration"]
         device = self.streams.device
         self.env_steps = state["env_steps"].clone().to(device)
-        self.ended = list(state["ended"])
-        self.finished = self.finished.new_tensor(self.ended) | (self.env_steps >= self.budget.num_steps)
+        self.solved, self.failed = list(state["solved"]), list(state["failed"])
+        finished = finished_seeds(state, self.budget.num_steps, self.budget.stop_at_return)
+        self.finished = self.finished.new_tensor(finished)
         self.best_score = [tuple(score) for score in state["best_score"]]
         self.episodes.running = state["episode_return"].to(device) * same_episodes
         return same_episodes
+
+
+def finished_seeds(state: Mapping[str, Any], num_steps: int, stop_at_return: float | None) -> list[bool]:
+    """Which of the seeds in a trainer's `state_dict` have nothing left to do within a budget, maybe another one.
+
+    A seed that has failed never goes on, one that spent its steps does if there are more, and one that was solved does
+    if its target is gone or higher now.
+    """
+    before = state["stop_at_return"]
+    is_target_met = stop_at_return is not None and before is not None and stop_at_return <= before
+    return [
+        failed or (solved and is_target_met) or steps >= num_steps
+        for failed, solved, steps in zip(state["failed"], state["solved"], state["env_steps"].tolist(), strict=True)
+    ]

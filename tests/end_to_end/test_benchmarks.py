@@ -94,6 +94,11 @@ def test_limits_prints_a_row_per_setting_of_the_sliders() -> None:
     assert len(rows_of("limits.py")) == 1 + 100
 
 
+def test_interval_coverage_prints_a_row_per_share_and_where_it_holds() -> None:
+    rows = rows_of("interval_coverage.py", "--repeats", "2")
+    assert rows == ["where", *(where for where in ("all", "every second", "three", "drawn") for _ in range(7))]
+
+
 def test_ablations_prints_a_row_per_variant(tmp_path: Path) -> None:
     suite = tmp_path / "tiny.toml"
     suite.write_text('seconds = 6\n[[condition]]\nname = "hanging start"\nepisodes = 2\nstart = "hanging"\n')

@@ -12,6 +12,7 @@ import pytest
 from commands import COMMAND, Ended, train_tiny
 
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
+from cartpole_cli.runs.trailer import digest_of, with_trailer
 
 BEST = [*COMMAND, "best"]
 HEAVY = ("torch", "gymnasium", "wandb", "numpy", "onnx", "onnxruntime")
@@ -69,12 +70,13 @@ def make_run(name: str, mean: float, spread: float = 5.0, **changes: object) -> 
     folder.mkdir(parents=True)
     algorithm, environment = changes.get("algorithm", "ppo"), changes.get("environment", "CartPole-v1")
     score = {"episodes": 100, "mean_return": mean, "min_return": mean - 50, "ci95": [mean - spread, mean + spread]}
-    manifest = {"status": "finished", "seconds": 75.0, "env_steps": 12345, "command": []}
+    (folder / "best.pth").write_bytes(with_trailer(b"weights"))
+    score |= {"checkpoint_sha256": digest_of(folder / "best.pth")}
+    manifest = {"status": "finished", "seconds": 75.0, "env_steps": 12345, "recipe": None}
     (folder / "recipe.toml").write_text(f'[algorithm]\nname = "{algorithm}"\n[environment]\nid = "{environment}"\n')
     (folder / "run.json").write_text(json.dumps(manifest | {k: v for k, v in changes.items() if k in manifest}))
-    (folder / "best.json").write_text(json.dumps({"evaluation": score, "confirmation": None}))
+    (folder / "best.json").write_text(json.dumps({"evaluation": score, "confirmation": None} | score))
     (folder / "evaluation.json").write_text(json.dumps(score))
-    (folder / "best.pth").write_bytes(b"weights")
     return folder
 
 
@@ -88,8 +90,8 @@ def rows(out: str) -> list[list[str]]:
 
 
 def test_the_best_run_comes_first_with_what_it_took():
-    make_run("20310203-040506-my-ppo-s1", 300.0)
-    make_run("20310203-040507-my-ppo-s2", 450.25)
+    make_run("20310203-040506-my-ppo-s1", 300.0, recipe="my-ppo")
+    make_run("20310203-040507-my-ppo-s2", 450.25, recipe="my-ppo")
     ended = best()
     assert (ended.code, ended.err) == (0, "")
     first, second = rows(ended.out)

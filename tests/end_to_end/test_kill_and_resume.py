@@ -85,7 +85,8 @@ def contents(name):
     for key in ("seconds", "evaluation_seconds"):
         last.pop(key)
     for run in last["runs"].values():
-        run.pop("tracker_id")
+        for key in ("tracker_id", "seconds", "evaluation_seconds"):
+            run.pop(key)
     evaluations = {path: (folder / path).read_text() for path in files if path.endswith("evaluation.json")}
     return lines, files, loaded, evaluations
 

@@ -12,6 +12,8 @@ from commands import COMMAND, TINY, Ended, captured, in_terminal, plain, process
 
 from cartpole_cli.cli import console
 from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.runs.session import Session
+from cartpole_cli.training.aggregates import interquartile_mean
 
 PPO = ("train", "--recipe", "ppo")
 # Of seeds 52, 53 and 54 the second one is solved in iteration 8, the others never.
@@ -33,6 +35,8 @@ STUDY_KEYS = {
     "mean_return",
     "env_steps",
     "num_solved",
+    "num_interrupted",
+    "num_unscored",
     "worst_seed",
     "seconds",
     "evaluation_seconds",
@@ -70,13 +74,18 @@ def test_seeds_are_counted_from_the_first(cartpole, tmp_path):
     recipe = load_recipe(study / "recipe.toml")
     assert (recipe.trainer.seed, recipe.trainer.num_seeds) == (5, 3)
     assert ended.out.splitlines()[0] == "ppo on CartPole-v1, seeds 5 to 7"
-    assert ended.out.splitlines()[-1] == f"study: {study.relative_to(tmp_path)}"
+    name = study.relative_to(tmp_path)
+    assert ended.out.splitlines()[-3:] == [
+        f"study: {name}",
+        f"next: cartpole eval {name}",
+        f"      cartpole export {name}",
+    ]
 
 
 def test_the_summary_is_a_table_of_middles_intervals_and_the_worst(cartpole):
     out = cartpole(*STUDY, "--name", "study").out
     told = read(Path("runs/study/study.json"))
-    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line)
+    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
     (low, high), middle = told["mean_return"]["ci95"], told["mean_return"]["iqm"]
     assert rows["final return, IQM"] == f"{middle:.1f} (95 % interval {low:.1f} to {high:.1f})"
     (low, high), middle = told["env_steps"]["ci95"], told["env_steps"]["iqm"]
@@ -252,12 +261,57 @@ def test_a_resumed_study_counts_the_seeds_that_have_left(cartpole, monkeypatch):
 
 def test_resuming_a_finished_study_leaves_it_as_it_is(cartpole):
     assert cartpole(*STUDY, "--name", "study").code == 0
-    before = {path: path.read_bytes() for path in Path("runs/study").glob("s*/*.*") if path.name != "run.json"}
-    ended = cartpole("train", "--resume", "study")
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files_in(Path("runs/study"))}
+    ended = cartpole("train", "--resume", "study", "trainer.learning_rate=0.5")
     assert (ended.code, ended.err) == (0, "")
-    assert f"resuming runs/study after 20 iterations, {1024 + 2 * 2560} steps" in ended.out
+    assert ended.out.startswith("finished already, nothing to do: the budget of 2560 steps is spent; to go on: ")
+    assert f"finished after {1024 + 2 * 2560:,} steps" in ended.out
     assert "iteration " not in ended.out
-    assert {path: path.read_bytes() for path in before} == before
+    as_json = cartpole("train", "--resume", "study", "--json")
+    assert json.loads(as_json.out) == read(Path("runs/study/study.json"))
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files_in(Path("runs/study"))} == before
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_study_that_is_cut_short_counts_all_its_seeds(cartpole, monkeypatch):
+    solved = (*PPO, *SOLVABLE, "--seeds", "3", "--seed", "52", "--name", "study")
+
+    def stop(session):  # as Ctrl-C does, once seed 53 is solved
+        session.stop_requested = session.runs[53].solved
+        return report_of(session)
+
+    report_of = Session._save_last
+    monkeypatch.setattr(Session, "_save_last", stop)
+    ended = cartpole(*solved)
+    assert ended.code == 130
+    told = read(Path("runs/study/study.json"))
+    assert (told["num_solved"], told["num_interrupted"], told["num_unscored"]) == (1, 2, 0)
+    by_seed = {seed["seed"]: seed for seed in told["seeds"]}
+    counted = {
+        seed: each["best_return"] if each["mean_return"] is None else each["mean_return"]
+        for seed, each in by_seed.items()
+    }
+    assert [by_seed[seed]["mean_return"] is None for seed in (52, 53, 54)] == [True, False, True]
+    assert counted[52] == read(Path("runs/study/s52/best.json"))["evaluation"]["mean_return"]
+    assert told["worst_seed"] == min(counted, key=counted.get) != 53
+    assert told["mean_return"]["iqm"] == pytest.approx(interquartile_mean(list(counted.values())).iqm)
+    assert "cut short          2 of 3, each counted with its best held-out return so far" in ended.out
+
+
+def test_a_seed_has_its_share_of_a_studys_time(cartpole):
+    assert cartpole(*STUDY, "--name", "study").code == 0
+    told = read(Path("runs/study/study.json"))
+    shares = [seed["seconds"] for seed in told["seeds"]]
+    assert sum(shares) == pytest.approx(told["seconds"], rel=0.05, abs=0.01)
+    assert shares[1] == min(shares), "the solved one left early"
+    (best,) = json.loads(cartpole("best", "--json").out)
+    assert (best["recipe"], best["seconds"]) == ("ppo", shares[1])
+    assert cartpole("train", "--resume", "study", "trainer.num_steps=2560").code == 0
+    (best,) = json.loads(cartpole("best", "--json").out)
+    assert best["recipe"] == "ppo"
 
 
 @pytest.mark.parametrize(

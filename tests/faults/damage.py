@@ -65,8 +65,9 @@ def _content(path: Path) -> Any:
     match path.name, path.suffix:
         case "last.pth", _:
             state = load_checkpoint(path, "training")
-            runs = {seed: run | {"tracker_id": ""} for seed, run in state["runs"].items()}
-            return state | {"seconds": 0, "evaluation_seconds": 0, "runs": runs}
+            seconds = {"seconds": 0, "evaluation_seconds": 0}
+            runs = {seed: run | seconds | {"tracker_id": ""} for seed, run in state["runs"].items()}
+            return state | seconds | {"runs": runs}
         case _, ".pth":
             return load_checkpoint(path, "policy")
         case _, ".jsonl":

@@ -2,11 +2,18 @@
 
 import hashlib
 import io
+import json
 import os
 import pickle
 import random
+import shutil
 import threading
+import time
+import warnings
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +22,7 @@ from damage import train
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.runs.checkpoint import FORMAT_VERSION, load_checkpoint
+from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
 FLIPS = 1000
 
@@ -36,9 +44,17 @@ def saved(content: object) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("trained") / "runs"
+
+
 @pytest.fixture
-def run(capsys) -> Path:
-    train(capsys, "--name", "run", "trainer.num_steps=64")
+def run(trained, capsys) -> Path:
+    """A run of the test's own."""
+    if not trained.exists():
+        train(capsys, "--name", "run", "--runs-dir", trained, "trainer.num_steps=64")
+    shutil.copytree(trained, "runs")
     return Path("runs/run")
 
 
@@ -156,3 +172,141 @@ def test_a_pipe_instead_of_a_file_is_not_waited_for(run, capsys):
         assert name in captured(capsys, *arguments).line
         assert rescue.is_alive(), "it waited"
         rescue.cancel()
+
+
+def rewritten(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The run's best.pth, changed and signed."""
+    content = load_checkpoint(run / "best.pth", "policy")
+    change(content)
+    (run / "best.pth").write_bytes(signed(saved(content)))
+
+
+def deep(levels: int) -> object:
+    content: object = []
+    for _ in range(levels):
+        content = [content]
+    return content
+
+
+def laughing() -> object:
+    content: object = ["ha"] * 10
+    for _ in range(9):
+        content = [content] * 10
+    return content
+
+
+def quantized(shape: tuple[int, ...]) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(torch.zeros(shape), 0.1, 0, torch.quint8)
+
+
+STRANGE = {
+    "sparse": lambda weight: torch.sparse_coo_tensor(torch.zeros(3, 1), torch.ones(1), weight.shape),
+    "huge and sparse": lambda _: torch.sparse_coo_tensor(torch.zeros(1, 1), torch.ones(1), (2**40,)),
+    "without numbers": lambda weight: torch.empty(weight.shape, device="meta"),
+    "one number again and again": lambda _: torch.zeros(1).expand(2**40),
+    "quantized": lambda weight: quantized(weight.shape),
+    "float64": lambda weight: weight.double(),
+    "whole numbers": lambda weight: weight.long(),
+    "not a number": lambda weight: weight * torch.nan,
+    "infinite": lambda weight: weight + torch.inf,
+    "a list": lambda weight: weight.tolist(),
+    "nothing": lambda _: None,
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
+def test_weights_that_are_none(strange, run, capsys):
+    def change(content: dict[str, Any]) -> None:
+        name, weight = next((name, weight) for name, weight in content["policy"].items() if weight.ndim == 3)
+        content["policy"][name] = strange(weight)
+
+    rewritten(run, change)
+    for arguments in (("eval", "run"), ("export", "run"), ("eval", "run", "--suite", "page")):
+        assert "best.pth: " in captured(capsys, *arguments).line
+    said = json.loads((run / "evaluation.json").read_text()) | {CHECKPOINT: digest_of(run / "best.pth")}
+    (run / "evaluation.json").write_text(json.dumps(said))
+    (row,) = json.loads(captured(capsys, "best", "--confirm", "2", "--json").out)
+    assert "best.pth: " in row["problem"]
+
+
+ARCHITECTURES = {
+    "wide": {"hidden_sizes": [4096] * 16},
+    "wider than a recipe's": {"hidden_sizes": [10**9]},
+    "deep": {"hidden_sizes": [1] * 10_000},
+    "no numbers": {"hidden_sizes": ["a"]},
+    "negative": {"hidden_sizes": [-16]},
+    "observations": {"observation_size": 10**12},
+    "actions": {"num_actions": 10**12},
+    "no actions": {"num_actions": 0},
+    "another activation": {"activation": "exec"},
+    "an unknown field": {"module": "os"},
+    "bounds": {"num_actions": None, "action_low": [float("nan")], "action_high": [1.0]},
+    "nested": {"hidden_sizes": [[16]]},
+}
+
+
+@pytest.mark.parametrize("fields", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_an_architecture_that_its_weights_are_not_of(fields, run, capsys):
+    rewritten(run, lambda content: content["architecture"].update(fields))
+    started = time.monotonic()
+    for command in ("eval", "export"):
+        assert "best.pth: " in captured(capsys, command, "run").line
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    "content",
+    [deep(100), laughing(), 2**100, bytearray(10), {1, 2}],
+    ids=["deep", "shared", "digits", "bytes", "a set"],
+)
+@pytest.mark.parametrize("name", ["metadata", "other"])
+def test_content_that_is_not_plain(content, name, run, capsys):
+    rewritten(run, lambda whole: whole.update({name: content}))
+    for command in ("eval", "export"):
+        assert "best.pth: " in captured(capsys, command, "run").line
+
+
+def test_lists_nested_a_million_deep(run, capsys):
+    depth = 1_000_000
+    pickled = b"\x80\x02}X\x04\0\0\0kindX\x06\0\0\0policysX\x08\0\0\0metadata"
+    pickled += b"]" * depth + b"a" * (depth - 1) + b"s."
+    archive = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(saved({}))) as old, zipfile.ZipFile(archive, "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, pickled if entry.filename.endswith("data.pkl") else old.read(entry))
+    (run / "best.pth").write_bytes(signed(archive.getvalue()))
+    assert "deep" in captured(capsys, "eval", "run").line
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["a = " + "[" * 100_000, "a" * 10_000_000, "a = 1\0", "\x1b[31m"],
+    ids=["deep", "long", "NUL", "red"],
+)
+def test_a_recipe_that_is_none(recipe, run, capsys):
+    rewritten(run, lambda content: content.update(recipe=recipe))
+    (run / "last.pth").write_bytes(signed(saved(load_checkpoint(run / "last.pth", "training") | {"recipe": recipe})))
+    for arguments in (("eval", "run"), ("export", "run"), ("train", "--quiet", "--resume", "run")):
+        assert captured(capsys, *arguments).line.isprintable()
+
+
+def test_a_compressed_archive_is_not_unpacked(run, capsys):
+    payload = io.BytesIO(saved(load_checkpoint(run / "best.pth", "policy")))
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(payload) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    (run / "best.pth").write_bytes(signed(bomb.getvalue()))
+    assert "compressed" in captured(capsys, "eval", "run").line
+
+
+@pytest.mark.parametrize(("name", "size"), [("best.pth", 3 << 30), ("best.pth", 1 << 40), ("last.pth", 1 << 40)])
+def test_a_giant_file_is_not_read(name, size, run, capsys):
+    with (run / name).open("r+b") as file:
+        file.truncate(size)
+    started = time.monotonic()
+    words = ("eval", "run") if name == "best.pth" else ("train", "--quiet", "--resume", "run", "trainer.num_steps=96")
+    assert f"{name}: " in captured(capsys, *words).line
+    assert time.monotonic() - started < 5

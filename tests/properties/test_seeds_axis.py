@@ -308,6 +308,18 @@ def test_a_seed_is_its_solo_run_with_every_option_of_ppo(task: str) -> None:
     _assert_seed_equals_solo(_recipe(algorithm, task, policy=policy), 4)
 
 
+def test_a_seed_is_its_solo_run_where_its_deviation_meets_a_bound_and_leaves_it_again() -> None:
+    policy = PolicyRecipe(initial_log_std=0.5)
+    recipe = _recipe(PPO, "ContinuousCartPole-v1", policy=policy, learning_rate=1e-2)
+    _assert_seed_equals_solo(recipe, 6)
+    _, parameters = _run(_build(recipe, SEEDS), 30)
+    log_std = torch.stack([rows[0] for rows in parameters]).flatten(1)
+    assert log_std.shape == (30, len(SEEDS))
+    assert (log_std <= 0.5).all()
+    inside = log_std < 0.5
+    assert (~inside[:-1] & inside[1:]).any(), "a seed on the bound must leave it again"
+
+
 @BOTH_HEADS
 def test_a_seed_is_its_solo_run_beside_one_that_finishes_early(task: str) -> None:
     recipe = _recipe(ReinforceRecipe(), task, num_steps=900, evaluate_every=100)

@@ -252,6 +252,25 @@ def test_log_std_is_held_within_its_range(initial: float, used: float):
     assert torch.equal(distribution.log_std, torch.full((2, 1, 1), used))
 
 
+def test_only_the_seeds_that_moved_are_brought_back_and_only_from_outside():
+    head = gaussian_head("clip", (-10.0, -10.0), (10.0, 10.0))
+    given = torch.tensor([[[-3.2, 0.7]], [[-3.2, 0.1]]])
+    with torch.no_grad():
+        head.log_std.copy_(given)
+    head.project(torch.tensor([False, True]))
+    assert torch.equal(head.log_std[0], given[0])
+    assert torch.equal(head.log_std[1], torch.tensor([[LOG_STD_RANGE[0], given[1, 0, 1]]]))
+
+
+@pytest.mark.parametrize("edge", LOG_STD_RANGE)
+def test_a_log_std_that_was_brought_back_has_a_gradient(edge: float):
+    head = gaussian_head("clip", initial_log_std=edge * 2)
+    head.project(torch.ones(2, dtype=torch.bool))
+    head(torch.zeros(2, 3, 1)).log_prob(torch.full((2, 3, 1), 3.0)).sum().backward()
+    assert head.log_std.grad is not None
+    assert (head.log_std.grad.abs() > 1e-3).all()
+
+
 def test_log_std_range_is_the_documented_one():
     assert LOG_STD_RANGE == (-3.0, 0.5)
 

@@ -22,6 +22,10 @@ def write_run(folder: Path, *records: object, status: str = "finished") -> None:
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
 
 
+def write_study(folder: Path, num_seeds: int) -> None:
+    (folder / "run.json").write_text(json.dumps({"kind": "study", "seeds": list(range(num_seeds))}))
+
+
 def held_out(steps: int, value: float, **more: float) -> dict[str, float]:
     return {"env_steps": steps, "seconds": steps / 100, "selection_return": value, **more}
 
@@ -68,6 +72,7 @@ def test_a_study_counts_the_seeds_that_measured_nothing(tmp_path: Path) -> None:
     write_run(tmp_path / "study/s0", held_out(10, 20.0), held_out(20, 500.0, confirmation_return=500.0))
     write_run(tmp_path / "study/s1", held_out(10, 20.0), held_out(40, 400.0))
     write_run(tmp_path / "study/s2", {"env_steps": 5}, status="failed")
+    write_study(tmp_path / "study", 3)
     curve = read_curve("study", tmp_path, x="steps", y="held-out")
     assert curve.label == "study (IQM, 2 of 3 seeds)"
     assert (curve.x[-1], curve.y[-1]) == (40, pytest.approx(450))
@@ -76,6 +81,7 @@ def test_a_study_counts_the_seeds_that_measured_nothing(tmp_path: Path) -> None:
 def test_a_failed_seed_does_not_cut_the_others(tmp_path: Path) -> None:
     write_run(tmp_path / "study/s0", held_out(10, 20.0), held_out(40, 400.0))
     write_run(tmp_path / "study/s1", held_out(10, 20.0), status="failed")
+    write_study(tmp_path / "study", 2)
     assert read_curve("study", tmp_path, x="steps", y="held-out").x[-1] == 40
 
 

@@ -309,13 +309,13 @@ def test_terms_by_hand(head: str):
         torch.testing.assert_close(terms[name], torch.tensor(numbers), rtol=1e-5, atol=1e-5, msg=name)
 
 
-def test_a_margin_of_zero_is_not_accurate():
+def test_a_margin_of_zero_counts_as_half_accurate():
     algorithm, network = dpo(), policy()
     batch = one_batch(algorithm, algorithm.targets(rollout(), network, network))
     log_prob = network.distribution(batch.observation.squeeze(1)).log_prob(batch.action.squeeze(1)).detach()
     terms = algorithm.loss(network, replace(batch, reference_log_prob=log_prob.unsqueeze(1))).terms
     assert terms["margin"].tolist() == [0.0, 0.0]
-    assert terms["accuracy"].tolist() == [0.0, 0.0]
+    assert terms["accuracy"].tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -125,7 +125,7 @@ def test_a_scalar_output_is_a_force():
 
 def test_float64_observations_are_taken_as_float32():
     policy = OnnxPolicy(constant(1.0), "file")
-    assert policy._run(np.zeros(4, dtype=np.float32)).tolist() == [1.0]
+    assert policy._session.run(np.zeros(4, dtype=np.float32)).tolist() == [1.0]
     assert policy.values(torch.zeros(3, 4)).dtype == torch.float32
 
 

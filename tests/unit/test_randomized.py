@@ -188,6 +188,18 @@ def test_what_is_observed_is_noisy_and_what_happens_is_not() -> None:
     assert (torch.stack([later[0, :, 0], noise[0]]).corrcoef()[0, 1]).abs() < 0.2
 
 
+@pytest.mark.parametrize("noise", [Range(0.1, 0.1), Range(0.0, 0.5)])
+def test_an_episode_that_is_cut_ends_with_the_observation_it_would_have_gone_on_from(noise: Range) -> None:
+    conditions = Conditions(values={"observation_noise": noise})
+    cut, uncut = (_simulator(50, conditions, max_episode_steps=limit) for limit in (3, 100))
+    for action in _actions([0], 3, 50):
+        ends, goes_on = cut.step(action), uncut.step(action)
+        assert torch.equal(ends.next_observation, goes_on.next_observation)
+    assert ends.truncated.all()
+    assert not goes_on.truncated.any()
+    assert not torch.equal(cut.observation, uncut.observation)
+
+
 # Draws
 
 

@@ -1,5 +1,6 @@
 """Run folders, whole and damaged: what is read from them, their order, and which cannot be told apart."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe_files import load_recipe, shipped_recipes
 from cartpole_cli.runs.ranking import as_plain_data, distinguishable, ranked, winner
 from cartpole_cli.runs.reading import Run, read_runs
+from cartpole_cli.runs.trailer import digest_of, with_trailer
 
 RECIPE = load_recipe(shipped_recipes()["ppo"]).to_toml()
 FILES = ("recipe.toml", "run.json", "best.json", "evaluation.json")
@@ -28,15 +30,16 @@ def make_run(runs_dir: Path, name: str = "run", *, final: dict | None = None, **
     """A folder as a session leaves it; `changes` are of run.json, selection, confirmation and recipe."""
     folder = runs_dir / name
     folder.mkdir(parents=True)
-    manifest = {"status": "finished", "command": ["cartpole", "train"], "seconds": 12.5, "env_steps": 5000}
+    manifest = {"kind": "run", "recipe": "my-ppo", "status": "finished", "seconds": 12.5, "env_steps": 5000}
     manifest |= {key: value for key, value in changes.items() if key in manifest}
-    best = {"env_steps": 4000, "evaluation": changes.get("selection", score()), "confirmation": None}
+    (folder / "best.pth").write_bytes(with_trailer(b"weights"))
+    named = {"checkpoint_sha256": hashlib.sha256(b"weights").hexdigest()}
+    best = {"env_steps": 4000, "evaluation": changes.get("selection", score()), **named}
     best["confirmation"] = changes.get("confirmation")
-    (folder / "recipe.toml").write_text(changes.get("recipe", RECIPE))
+    (folder / "recipe.toml").write_text(changes.get("toml", RECIPE))
     (folder / "run.json").write_text(json.dumps(manifest))
     (folder / "best.json").write_text(json.dumps(best))
-    (folder / "best.pth").write_bytes(b"weights")
-    (folder / "evaluation.json").write_text(json.dumps(final or score()))
+    (folder / "evaluation.json").write_text(json.dumps((final or score()) | named))
     return folder
 
 
@@ -66,31 +69,42 @@ def test_a_whole_run_is_read_whole(tmp_path):
     assert (run.directory.path, run.has_checkpoint) == (folder, True)
 
 
-@pytest.mark.parametrize(
-    ("folder", "command", "recipe"),
-    [
-        ("20310203-040506-ppo-s3", [], "ppo"),
-        ("20310203-040506-a-s1-b-s3-2", [], "a-s1-b"),
-        ("20310203-040506-ppo-s3", ["cartpole", "train", "--recipe", "other"], "ppo"),
-        ("mine", ["cartpole", "train", "--recipe", "recipes/grpo.toml", "--seed", "1"], "grpo"),
-        ("mine", ["cartpole", "train", "--recipe=dpo"], "dpo"),
-        ("mine", ["cartpole", "train"], None),
-        ("mine", "no list", None),
-        ("mine", ["--recipe"], None),
-        ("mine", [{"--recipe": 1}, None], None),
-    ],
-)
-def test_a_recipe_has_its_name_from_the_folder_or_the_command_line(tmp_path, folder, command, recipe):
-    make_run(tmp_path, folder, command=command)
+@pytest.mark.parametrize(("given", "recipe"), [("grpo", "grpo"), (None, None), (["grpo"], None)])
+def test_a_recipe_has_its_name_from_run_json_wherever_the_folder_is(tmp_path, given, recipe):
+    make_run(tmp_path, "20310203-040506-ppo-s3", recipe=given)
     run = read_one(tmp_path)
     assert (run.recipe, run.problem) == (recipe, None)
+
+
+def test_a_score_of_another_checkpoint_is_nobodys(tmp_path):
+    folder = make_run(tmp_path, selection=score(123.0))
+    (folder / "best.pth").write_bytes(with_trailer(b"other weights"))
+    assert (read_one(tmp_path).score, read_one(tmp_path).longer_horizon_return) == (None, None)
+    best = json.loads((folder / "best.json").read_text())
+    (folder / "best.json").write_text(json.dumps(best | {"checkpoint_sha256": digest_of(folder / "best.pth")}))
+    found = read_one(tmp_path).score
+    assert found is not None
+    assert (found.set_name, found.mean_return) == ("selection", 123.0)
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_what_a_folder_is_is_said_by_its_run_json(tmp_path, name):
+    folder = make_run(tmp_path, "mine")
+    (folder / name).mkdir()
+    assert [run.name for run in read_runs(tmp_path)] == ["mine"]
+    (folder / name).rmdir()
+    (folder / name).touch()
+    assert [run.name for run in read_runs(tmp_path)] == ["mine"]
+    make_run(tmp_path, "s5")
+    assert {run.name for run in read_runs(tmp_path)} == {"mine", "s5"}
+    assert {run.name for run in read_runs(tmp_path.parent)} == set(), "the runs folder is no study"
 
 
 def test_every_shipped_recipe_is_understood(tmp_path):
     expected = {}
     for name, path in shipped_recipes().items():
         recipe = load_recipe(path)
-        make_run(tmp_path, name.replace("/", "-"), recipe=recipe.to_toml())
+        make_run(tmp_path, name.replace("/", "-"), toml=recipe.to_toml())
         expected[name.replace("/", "-")] = (recipe.algorithm.name, recipe.environment.id)
     assert {run.name: (run.algorithm, run.environment) for run in read_runs(tmp_path)} == expected
 
@@ -99,7 +113,7 @@ TRICKY = '[environment]\nid = "x"\nlist = [\n[1],\n]\n[algorithm]\nname = """\n[
 
 
 def test_a_recipe_whose_values_look_like_tables_is_read_as_toml_says(tmp_path):
-    make_run(tmp_path, recipe=TRICKY)
+    make_run(tmp_path, toml=TRICKY)
     run = read_one(tmp_path)
     assert (run.environment, run.algorithm) == ("x", '[environment]\nid = "y"\n')
 
@@ -220,7 +234,7 @@ def test_a_field_of_a_wrong_kind_makes_a_broken_run_that_names_the_field(tmp_pat
     ],
 )
 def test_a_recipe_without_algorithm_or_environment_makes_a_broken_run(tmp_path, recipe):
-    make_run(tmp_path, recipe=recipe)
+    make_run(tmp_path, toml=recipe)
     run = read_one(tmp_path)
     assert run.status == "broken"
     assert run.problem is not None

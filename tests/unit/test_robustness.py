@@ -10,7 +10,7 @@ from cartpole_cli.robustness.episodes import draw_episodes
 from cartpole_cli.robustness.page import STEPS_PER_SECOND
 from cartpole_cli.robustness.play import Played
 from cartpole_cli.robustness.report import play_suite
-from cartpole_cli.robustness.statistics import Estimate, mean, mean_of_shares, outcomes, share
+from cartpole_cli.robustness.statistics import mean, mean_of_shares, outcomes, share
 from cartpole_cli.robustness.suite import Condition, Suite
 from cartpole_cli.robustness.suite_files import load_suite
 
@@ -69,10 +69,37 @@ def test_a_mean_has_its_bootstrap_interval_and_nothing_has_none():
     assert mean(np.empty(0)) is None
 
 
-def test_the_overall_interval_is_that_of_a_mean_of_independent_shares():
-    both = mean_of_shares([Estimate(0.5, (0.2, 0.9)), Estimate(1.0, (0.6, 1.0))])
-    assert both.value == 0.75
-    assert both.ci95 == pytest.approx((0.75 - 0.25, 0.75 + 0.2))
+def test_the_overall_share_of_conditions_that_are_alike_has_the_interval_of_all_their_episodes():
+    half = np.tile([True, False], (1, 5000))
+    both = mean_of_shares([half, half])
+    assert both.value == 0.5
+    assert both.ci95 == pytest.approx(share(np.tile([True, False], 10_000)).ci95, abs=1e-5)
+    all_stand = mean_of_shares([np.ones((1, 200), dtype=bool)] * 20)
+    assert all_stand.ci95 == share(np.ones(4000, dtype=bool)).ci95
+
+
+def test_the_overall_interval_knows_that_cells_and_conditions_differ():
+    # Half of the cells never stand: that is no uncertainty.
+    cells = np.repeat([True, False], 50)[:, None] & np.ones((100, 100), dtype=bool)
+    low, high = mean_of_shares([cells]).ci95
+    assert high - low < 0.1 * np.diff(share(cells.ravel()).ci95)[0]
+
+
+def test_the_overall_interval_of_one_episode_each_is_no_point():
+    low, high = mean_of_shares([np.array([[stands]]) for stands in (True, False, True, True)]).ci95
+    assert low < 0.4
+    assert high > 0.95
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.99, 0.999])
+def test_the_overall_interval_of_the_page_suites_sizes_holds_the_truth(p):
+    generator = np.random.default_rng(0)
+    sizes = [(1, 200)] * 20 + [(100, 10)] * 3
+    held = 0
+    for _ in range(1000):
+        low, high = mean_of_shares([generator.random(size) < p for size in sizes]).ci95
+        held += low <= p <= high
+    assert held >= 930  # three standard errors below 950
 
 
 def played(*upright):

@@ -1,12 +1,15 @@
 """Scores for people, on scripted episodes whose numbers can be worked out by hand."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
+from cartpole_cli.environments.build import build_judge
+from cartpole_cli.environments.interface import DiscreteActions, Transition
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.randomness import Streams
 from cartpole_cli.runs.scorecard import compare
@@ -16,7 +19,7 @@ from cartpole_cli.training.scoring import probability_of_improvement, score
 TWO_PUSHES = DiscreteActions(2)
 
 
-def scripted(positions, ends, *, rewards=None, actions=TWO_PUSHES, truncates=False) -> SimpleNamespace:
+def scripted(positions, ends, *, rewards=None, actions=TWO_PUSHES, truncates=False, forces=None) -> SimpleNamespace:
     """Environments whose cart is at `positions[t][n]` and whose episodes end with the steps `ends[n]`, from 1."""
     num_envs = len(ends)
 
@@ -27,6 +30,8 @@ def scripted(positions, ends, *, rewards=None, actions=TWO_PUSHES, truncates=Fal
     def step(action: Tensor) -> Transition:
         environment.actions_taken.append(action)
         before = environment.observation
+        if forces is not None:
+            environment.force = torch.tensor([forces[len(environment.actions_taken) - 1]])
         number = len(environment.actions_taken)
         environment.observation = observe(number)
         over = torch.tensor([[end == number for end in ends]])
@@ -52,6 +57,8 @@ def scripted(positions, ends, *, rewards=None, actions=TWO_PUSHES, truncates=Fal
         reset=lambda: None,
         close=lambda: None,
     )
+    if forces is not None:
+        environment.force, environment.seconds = torch.zeros(1, num_envs), torch.full((1, num_envs), 0.02)
     return environment
 
 
@@ -65,8 +72,8 @@ def judge(num_episodes: int = 5, *, continuous: bool = False, limit: int = 500) 
     return GymnasiumCartPole(Streams([0]), num_episodes, continuous=continuous, max_episode_steps=limit)
 
 
-def scored(act, environment, *, is_cart_pole: bool = True, on_step=lambda done: None):
-    return score(act, environment, set_name="test", is_cart_pole=is_cart_pole, on_step=on_step)
+def scored(act, environment, *, on_step=lambda done: None):
+    return score(act, environment, set_name="test", on_step=on_step)
 
 
 # Motion
@@ -75,11 +82,11 @@ def scored(act, environment, *, is_cart_pole: bool = True, on_step=lambda done: 
 def test_motion_is_the_mean_over_the_steps_of_the_first_episodes():
     # The first episode has 2 steps at x = 1 and -3, the second 3 at 0.5, 0.5 and -2: (1 + 3 + 0.5 + 0.5 + 2) / 5.
     positions = [[1.0, 0.5], [-3.0, 0.5], [100.0, -2.0], [100.0, 100.0]]
-    # 4, -6 and then, after its end, 9; 20, which is clamped to 10, 0 and -1: (4 + 6 + 10 + 0 + 1) / 5.
-    forces = [[[4.0], [20.0]], [[-6.0], [0.0]], [[9.0], [-1.0]]]
+    # 4, -6 and then, after its end, 9; 10, 0 and -1: (4 + 6 + 10 + 0 + 1) / 5.
+    forces = [[4.0, 10.0], [-6.0, 0.0], [9.0, -1.0]]
     done: list[int] = []
-    environment = scripted(positions, (2, 3), actions=ContinuousActions((-10.0,), (10.0,)))
-    evaluation, motion = scored(replay(*forces), environment, on_step=done.append)
+    environment = scripted(positions, (2, 3), forces=forces)
+    evaluation, motion = scored(replay(*[[0, 0]] * 3), environment, on_step=done.append)
     assert evaluation.set_name == "test"
     assert evaluation.returns == (2.0, 3.0)
     assert motion.mean_abs_position == pytest.approx(7 / 5)
@@ -89,11 +96,57 @@ def test_motion_is_the_mean_over_the_steps_of_the_first_episodes():
     assert done == [1, 2, 3]
 
 
-def test_a_discrete_push_is_ten_newtons():
-    environment = scripted([[0.0]], (4,))
-    _, motion = scored(replay([0], [1], [1], [0]), environment)
-    assert motion.effort == 10.0
-    assert motion.switches_per_second == pytest.approx(2 / 0.08)
+def native(*, limit: int, **fields):
+    """The judge of a native task that Gymnasium does not have."""
+    task = {"id": "CartPoleSwingUp-v1", "max_episode_steps": limit, **fields}
+    return build_judge(NativeEnvironment.model_validate(task), Streams([0]), 5, 1)
+
+
+def test_effort_and_seconds_are_those_of_the_physics():
+    physics = {"force_magnitude": 4.0, "time_step": 0.01}
+    rule = itertools.count()
+    _, motion = scored(lambda seen: steps_of(seen, next(rule) % 2), native(limit=20, physics=physics))
+    assert motion.effort == pytest.approx(4.0)
+    assert motion.switches_per_second == pytest.approx(19 / (20 * 0.01))
+
+
+def steps_of(seen: Tensor, action: int) -> Tensor:
+    return torch.full(seen.shape[:2], action)
+
+
+def test_a_force_that_is_held_counts_for_as_long_and_one_that_is_late_when_it_acts():
+    # 10 N to the right are decided on at first, then always to the left; one decision late, and held for 2.5 steps on
+    # average: 2, 3, 2, 3. So none acts for 2 steps, 10 N for 3 to the right and for 5 to the left.
+    physics = {"hold": 2.5, "delay": 1}
+    decisions = itertools.chain([1], itertools.repeat(0))
+    _, motion = scored(lambda seen: steps_of(seen, next(decisions)), native(limit=4, physics=physics))
+    assert motion.effort == pytest.approx(10 * 8 / 10)
+    assert motion.switches_per_second == pytest.approx(1 / 0.2)
+
+
+def test_each_episode_has_the_force_and_the_time_it_drew():
+    randomize = {"force_magnitude": [2.0, 30.0], "time_step": [0.005, 0.05]}
+    judged = native(limit=1, randomize=randomize)
+    force, seconds = judged.physics.force_magnitude.clone(), judged.physics.time_step.clone()
+    _, motion = scored(lambda seen: steps_of(seen, 1), judged)
+    assert force.std() > 1
+    assert motion.effort == pytest.approx((force * seconds).sum().item() / seconds.sum().item())
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_swing_up_on_either_backend_has_motion(continuous):
+    name = "ContinuousCartPoleSwingUp-v1" if continuous else "CartPoleSwingUp-v1"
+    gymnasiums = GymnasiumEnvironment(backend="gymnasium", id=f"cartpole_cli/{name}", max_episode_steps=30)
+    for environment in (native(limit=30, id=name), build_judge(gymnasiums, Streams([0]), 5, 1)):
+        rule = itertools.count()
+
+        def act(seen: Tensor, rule=rule) -> Tensor:
+            right = next(rule) % 2
+            return torch.full((1, 5, 1), 40.0 * right - 20) if continuous else steps_of(seen, right)
+
+        _, motion = scored(act, environment)
+        assert motion.effort == pytest.approx(10.0)
+        assert motion.switches_per_second == pytest.approx(29 / 0.6)
 
 
 def test_an_episode_ended_by_the_time_limit_ends_too():
@@ -104,7 +157,7 @@ def test_an_episode_ended_by_the_time_limit_ends_too():
 def test_another_tasks_returns_are_sums_of_rewards_and_it_has_no_motion():
     rewards = [[-1.5, 2.0], [0.25, 4.0], [100.0, -8.0]]
     environment = scripted([[0.0, 0.0]], (2, 3), rewards=rewards, actions=DiscreteActions(3))
-    evaluation, motion = scored(replay([0, 2], [1, 1], [2, 0]), environment, is_cart_pole=False)
+    evaluation, motion = scored(replay([0, 2], [1, 1], [2, 0]), environment)
     assert evaluation.returns == (-1.25, -2.0)
     assert motion is None
 

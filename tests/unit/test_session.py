@@ -18,6 +18,7 @@ from cartpole_cli.recipe_files import load_recipe
 from cartpole_cli.runs import seed_run
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.runs.session import Session
+from cartpole_cli.runs.trailer import digest_of
 from cartpole_cli.training.build import build_evaluator, build_trainer
 
 CPU = torch.device("cpu")
@@ -158,7 +159,7 @@ def test_best_needs_no_other_file(tmp_path):
     copy = tmp_path / "copy.toml"
     copy.write_text(content["recipe"])
     assert load_recipe(copy) == recipe
-    assert content["metadata"] == metadata
+    assert content["metadata"] | {"checkpoint_sha256": digest_of(alone)} == metadata
     assert metadata["seed"] == 3
     assert metadata["env_steps"] == 64 * metadata["iteration"]
     assert metadata["evaluation"]["episodes"] == 5
@@ -397,7 +398,10 @@ def test_films_change_nothing_in_the_training(tmp_path):
     assert len(film_names(filmed)) == 4
     assert same(weights(filmed), weights(plain))
     assert same(weights(filmed, "last"), weights(plain, "last"))
-    assert filmed.directory.evaluation.read_bytes() == plain.directory.evaluation.read_bytes()
+    scores = [strict_json(session.directory.evaluation.read_text()) for session in (filmed, plain)]
+    digests = [score.pop("checkpoint_sha256") for score in scores]
+    assert scores[0] == scores[1]
+    assert digests == [digest_of(session.directory.best) for session in (filmed, plain)]
 
 
 def test_a_run_that_cannot_film_is_told_before_it_begins(tmp_path, monkeypatch):

@@ -257,6 +257,37 @@ def test_each_seed_of_a_study_is_a_wandb_run_of_its_group(tmp_path, stand_in, mo
     assert len([line for line in told if "wandb sync" in line]) == (2 if mode == "offline" else 0)
 
 
+@pytest.mark.parametrize(
+    ("fails", "inits"), [(("login",), 3), (("init online",), 4), (("init online", "init offline"), 2)]
+)
+def test_a_study_asks_wandb_once_and_hears_one_warning(tmp_path, stand_in, fails, inits):
+    wandb, told = stand_in(*fails), []
+    study = recipe(type="wandb", mode="online", num_seeds=3)
+    session = Session.create(
+        study, device=torch.device("cpu"), recipe_name="small", runs_dir=tmp_path, name="three", tell=told.append
+    )
+    with session:
+        for _ in session.reports():
+            pass
+        session.finish()
+    assert len(warnings(told)) == 1
+    assert len(wandb.inits) == inits
+    assert len(wandb.logged) == (0 if "init offline" in fails else 3 * ITERATIONS)
+
+
+def test_wandb_that_breaks_during_a_study_costs_one_warning(tmp_path, stand_in):
+    stand_in("log")
+    told: list[str] = []
+    study = recipe(type="wandb", mode="offline", num_seeds=3)
+    session = Session.create(
+        study, device=torch.device("cpu"), recipe_name="small", runs_dir=tmp_path, name="three", tell=told.append
+    )
+    with session:
+        for _ in session.reports():
+            pass
+    assert len(warnings(told)) == 1
+
+
 def test_a_run_alone_is_in_no_group(tmp_path, stand_in):
     wandb = stand_in()
     train(tmp_path, mode="offline")
@@ -299,7 +330,7 @@ def test_metrics_have_no_line_for_a_film(tmp_path):
 def test_a_closed_tracker_says_nothing_more(tmp_path, stand_in):
     wandb = stand_in("log")
     told: list[str] = []
-    tracker = WandbTracker(recipe(type="wandb", mode="offline"), tmp_path, "abc12345", told.append)
+    tracker = WandbTracker(recipe(type="wandb", mode="offline"), tmp_path, "abc12345", told.append, ["offline"])
     for iteration in (1, 2):
         tracker.log({"iteration": iteration})
     tracker.close()

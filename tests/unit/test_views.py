@@ -9,9 +9,11 @@ from rich.table import Table
 
 from cartpole_cli.cli import console as console_module
 from cartpole_cli.cli.console import TrainingDisplay
-from cartpole_cli.cli.views import RunView, StudyView, number, sparkline
+from cartpole_cli.cli.views import Goal, RunView, StudyView, number, sparkline
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import Report, SeedReport
+
+GOAL = Goal(num_steps=1000, stop_at_return=500.0, max_episode_steps=500, confirmation_horizon=2)
 
 
 def seed(number: int, env_steps: int, *, held_out: float | None = None, **changes: Any) -> SeedReport:
@@ -31,7 +33,7 @@ def seed(number: int, env_steps: int, *, held_out: float | None = None, **change
 
 
 def study(*reports: Report, num_seeds: int = 4) -> StudyView:
-    view = StudyView(1000, num_seeds)
+    view = StudyView(GOAL, num_seeds)
     for report in reports:
         view.see(report)
     return view
@@ -66,7 +68,7 @@ def test_at_first_all_seeds_are_training() -> None:
 def test_seeds_that_are_solved_and_failed_are_counted() -> None:
     view = study(FIRST, SECOND)
     assert "  2 of 4 seeds training, 1 solved, 1 failed  " in view.line("")
-    assert "  held out 30.0 .. 265.0 .. 500.0" in view.line("")
+    assert "  held out lowest 30.0, median 265.0, highest 500.0" in view.line("")
     assert (view.env_steps, view.evaluated) == (830, True)
     assert view.budget_used == 200 + 200 + 2 * 1000
 
@@ -75,14 +77,14 @@ def test_seeds_that_have_left_stay_counted() -> None:
     view = study(FIRST, SECOND, THIRD)
     line = view.line("")
     assert "iteration 3  steps 1030  " in line
-    assert "  2 of 4 seeds training, 1 solved, 1 failed  return, median 12.0  held out 30.0 .. 265.0 .. 500.0" in line
+    assert "  2 of 4 seeds training, 1 solved, 1 failed  return, median 12.0  held out lowest 30.0, median 265" in line
     assert (view.env_steps, view.budget_used, view.evaluated) == (1030, 2600, False)
 
 
 def test_a_seed_that_spent_its_budget_trains_no_more_and_is_not_solved() -> None:
     view = study(FIRST, SECOND, THIRD, LAST)
     assert "  0 of 4 seeds training, 2 solved, 1 failed  " in view.line("")
-    assert "held out 30.0 .. 200.0 .. 500.0" in view.line("")
+    assert "held out lowest 30.0, median 200.0, highest 500.0" in view.line("")
     assert view.budget_used == 4000
 
 
@@ -93,20 +95,23 @@ def test_an_iteration_without_an_episodes_end_has_no_return() -> None:
 
 
 def test_a_studys_table_has_the_same_figures() -> None:
-    assert shown(study(FIRST).table()) == {
+    until = {"until": "500.0 held out, and confirmed; at most 1,000 steps"}
+    assert shown(study(FIRST).table()) == until | {
+        "iteration": "1, 430 env steps",
         "seeds": "4 of 4 seeds training, 0 solved",
         "return, median": "10.0  ▁",
         "held out": "not evaluated yet",
     }
-    assert shown(study(FIRST, SECOND, THIRD).table()) == {
+    assert shown(study(FIRST, SECOND, THIRD).table()) == until | {
+        "iteration": "3, 1,030 env steps",
         "seeds": "2 of 4 seeds training, 1 solved, 1 failed",
         "return, median": "12.0  ▁▁█",
-        "held out": "30.0 .. 265.0 .. 500.0",
+        "held out": "lowest 30.0, median 265.0, highest 500.0",
     }
 
 
 def test_seeds_that_left_before_a_study_was_resumed_count_with_their_steps_and_their_whole_budget() -> None:
-    view = StudyView(1000, 4, left=(seed(6, 210, **SOLVED), seed(7, 220, **FAILED)))
+    view = StudyView(GOAL, 4, left=(seed(6, 210, **SOLVED), seed(7, 220, **FAILED)))
     view.see(THIRD)
     assert (view.env_steps, view.budget_used) == (300 + 300 + 210 + 220, 300 + 300 + 2 * 1000)
     assert "2 of 4 seeds training, 1 solved, 1 failed" in view.line("fast")
@@ -116,13 +121,35 @@ def test_seeds_that_left_before_a_study_was_resumed_count_with_their_steps_and_t
 
 
 def test_a_run_shows_its_best_and_its_diagnostics() -> None:
-    view = RunView(1000)
+    view = RunView(GOAL)
     view.see(Report(1, (seed(5, 100, held_out=30.0),)))
     view.see(Report(2, (seed(5, 200, held_out=20.0, improved=False, diagnostics={"policy_loss": -0.01234}),)))
     expected = "iteration 2  steps 200  9 steps/s  return 10.0  held out 20.0  best 30.0  policy_loss -0.0123"
     assert view.line("9 steps/s") == expected
-    assert shown(view.table()) == {"return": "10.0  ▁▁", "held out, best": "30.0", "policy loss": "-0.0123"}
+    assert shown(view.table()) == {
+        "iteration": "2, 200 env steps",
+        "return": "10.0  ▁▁",
+        "held out": "20.0, best 30.0",
+        "until": "500.0 held out, and confirmed; at most 1,000 steps",
+        "policy loss": "-0.0123",
+    }
     assert (view.env_steps, view.budget_used, view.evaluated) == (200, 200, True)
+
+
+def test_a_run_says_why_it_goes_on_after_a_perfect_score() -> None:
+    view = RunView(GOAL)
+    unconfirmed = Evaluation("confirmation", (439.7,), (500.0,))
+    view.see(Report(1, (seed(5, 100, held_out=500.0, confirmation=unconfirmed),)))
+    view.see(Report(2, (seed(5, 200),)))
+    assert shown(view.table())["until"] == "500.0 held out, not yet confirmed (439.7 of 500 over 1,000 steps)"
+    view.see(Report(3, (seed(5, 300, held_out=400.0),)))
+    assert shown(view.table())["until"] == "500.0 held out, and confirmed; at most 1,000 steps"
+
+
+def test_without_a_target_a_run_is_trained_until_its_budget_is_spent() -> None:
+    view = RunView(Goal(num_steps=20_000, stop_at_return=None, max_episode_steps=500, confirmation_horizon=2))
+    view.see(Report(1, (seed(5, 100, held_out=500.0),)))
+    assert shown(view.table())["until"] == "20,000 steps"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +184,7 @@ def display(
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = Terminal() if terminal else io.StringIO()
     console = Console(file=stream, width=100, force_terminal=terminal, highlight=False)
-    with TrainingDisplay(console, num_steps=1000, num_seeds=num_seeds) as shown_on:
+    with TrainingDisplay(console, GOAL, num_seeds=num_seeds) as shown_on:
         for report in reports:
             shown_on.update(report)
         shown_on.say("scoring the best checkpoint")
@@ -192,7 +219,14 @@ def test_each_hint_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_terminal_a_study_is_a_panel_that_is_taken_down(monkeypatch: pytest.MonkeyPatch) -> None:
     out = display(FIRST, SECOND, THIRD, terminal=True, monkeypatch=monkeypatch)
     assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 1
-    for text in ("seeds training", "return, median", "held out", "steps/s", "scoring the best checkpoint"):
+    for text in (
+        "left, at most:",
+        "seeds training",
+        "return, median",
+        "held out",
+        "steps/s",
+        "scoring the best checkpoint",
+    ):
         assert text in out
-    assert "iteration " not in out
+    assert "iteration 3  steps" not in out
     assert out.rstrip("\x1b[?25h").endswith("\x1b[2K"), "what was drawn last is erased"

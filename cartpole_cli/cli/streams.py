@@ -1,0 +1,14 @@
+"""Standard output, when it is of no use any more."""
+
+import os
+import sys
+from contextlib import suppress
+
+EXIT_BROKEN_PIPE = 141
+"""What a shell says of a process that SIGPIPE ended."""
+
+
+def forget_stdout() -> None:
+    """What is left to be printed goes nowhere, or Python would try it again as it exits."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
