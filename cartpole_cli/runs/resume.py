@@ -225,7 +225,7 @@ def _notes(before: Recipe, after: Recipe, state: dict[str, Any] | None) -> Itera
     """What becomes of linear schedules."""
     old, new = before.trainer, after.trainer
     linear = new.learning_rate_schedule == "linear" or getattr(after.algorithm, "clip_range_schedule", "") == "linear"
-    if state is None or not linear:
+    if state is None or not linear or all(finished_seeds(state["trainer"], new.num_steps, new.stop_at_return)):
         return
     done = int(state["trainer"]["env_steps"].max())
     if (new.schedule_steps or new.num_steps) <= done:

@@ -369,8 +369,8 @@ def test_a_study_may_be_cut_and_resumed_after_every_iteration(tmp_path: Path) ->
 def test_a_study_that_never_wrote_last_begins_again(tmp_path: Path) -> None:
     recipe = recipe_of(seeds=(20, 21, 22))
     study(recipe, tmp_path, "whole")
-    cut_short(create(recipe, tmp_path, "cut"), 3)
-    (tmp_path / "cut" / "last.pth").unlink()
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "recipe.toml").write_text(recipe.to_toml())
     go_on(tmp_path, "cut")
     assert_same_study(tmp_path / "cut", tmp_path / "whole", (20, 21, 22))
 

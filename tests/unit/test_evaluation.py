@@ -449,7 +449,7 @@ def test_the_last_seeds_to_finish_stay_as_they_were() -> None:
     before = _of_seed(trainer, 0)
     assert list(iterations) == []
     assert trainer.streams.seeds == (1,)
-    assert (trainer.ended, trainer.finished.tolist()) == ([True], [True])
+    assert (trainer.solved, trainer.failed, trainer.finished.tolist()) == ([True], [False], [True])
     assert _equal(_of_seed(trainer, 0), before)
 
 
