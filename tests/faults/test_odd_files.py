@@ -35,6 +35,10 @@ COMMANDS = (
 )
 
 
+class Waited(BaseException):
+    """No OSError, which would be taken for the file's."""
+
+
 def pipe(path: Path) -> None:
     os.mkfifo(path)
 
@@ -58,7 +62,7 @@ KINDS = (pipe, endless, circle, giant)
 @pytest.fixture(autouse=True)
 def _nobody_waits() -> Iterator[None]:
     def wake(*_: object) -> None:
-        raise TimeoutError(f"waited {SECONDS} s")
+        raise Waited(f"for {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, wake)
     signal.alarm(SECONDS)
