@@ -107,10 +107,10 @@ def recipe_from_text(text: object, overrides: Sequence[str] = (), *, source: str
     Raises:
         CartpoleError: one line per problem, all problems at once.
     """
-    if text is None:
+    if not isinstance(text, str):
         raise CartpoleError(f"{source}: no recipe inside")
-    if not isinstance(text, str) or len(text) > MAX_TOML:
-        raise CartpoleError(f"{source}: its recipe is no text, or one of more than {MAX_TOML >> 10} KiB")
+    if len(text) > MAX_TOML:
+        raise CartpoleError(f"{source}: its recipe has more than {MAX_TOML >> 10} KiB")
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits

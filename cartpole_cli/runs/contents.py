@@ -13,6 +13,8 @@ from torch import Tensor
 
 MAX_DEPTH = 64
 MAX_ENTRIES = 2_000_000
+MAX_BITS = 1024
+"""Of a whole number: NumPy's generators have 128."""
 PLAIN = (str, float, bool, type(None))
 
 
@@ -51,8 +53,8 @@ def check_contents(content: Any, size: int) -> None:
         elif isinstance(value, Tensor):
             _check_tensor(value, size)
         elif isinstance(value, int):
-            if value.bit_length() > 64:
-                raise ValueError("a whole number of more than 64 bits")
+            if value.bit_length() > MAX_BITS:
+                raise ValueError(f"a whole number of more than {MAX_BITS} bits")
         elif not isinstance(value, PLAIN):
             raise ValueError(f"a {type(value).__name__}, which is no plain data")
 

@@ -258,7 +258,7 @@ def test_an_architecture_that_its_weights_are_not_of(fields, run, capsys):
 
 @pytest.mark.parametrize(
     "content",
-    [deep(100), laughing(), 2**100, bytearray(10), {1, 2}],
+    [deep(100), laughing(), 2**20_000, bytearray(10), {1, 2}],
     ids=["deep", "shared", "digits", "bytes", "a set"],
 )
 @pytest.mark.parametrize("name", ["metadata", "other"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -119,17 +118,3 @@ def test_the_hook_sees_who_calls(tmp_path):
     done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, check=False)
     assert done.returncode
     assert "socket.getaddrinfo" in (tmp_path / "calls").read_text()
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
-def test_onnxruntime_itself_calls_nobody(tmp_path):
-    """What is compiled asks no hook."""
-    load = "import cartpole_cli.policy.onnx_session, time; time.sleep(1)"
-    trace = tmp_path / "trace"
-    words = ["strace", "-f", "-qq", "-e", "trace=connect,sendto", "-o", str(trace), sys.executable, "-c", load]
-    root = str(Path(cartpole_cli.__file__).parent.parent)
-    done = subprocess.run(words, env={"PYTHONPATH": root, "HOME": str(tmp_path)}, capture_output=True, check=False)
-    if done.returncode and b"ptrace" in done.stderr.lower():
-        pytest.skip("no tracing here")
-    assert done.returncode == 0, done.stderr
-    assert [line for line in trace.read_text().splitlines() if "AF_INET" in line] == []

@@ -239,8 +239,10 @@ def test_the_summary_is_over_all_seeds(tmp_path: Path) -> None:
     assert 0 < summary.num_solved < 4, "choose another target"
     assert returns[summary.worst_seed] == min(returns.values())
     assert summary.status == "finished"
-    seconds = {(seed.seconds, seed.evaluation_seconds) for seed in summary.seeds}
-    assert seconds == {(summary.seconds, summary.evaluation_seconds)}
+    for key in ("seconds", "evaluation_seconds"):
+        shares = [getattr(seed, key) for seed in summary.seeds]
+        assert sum(shares) == pytest.approx(getattr(summary, key), rel=0.05)
+        assert len(set(shares)) > 1, "who leaves early costs less"
 
 
 # How it ends
