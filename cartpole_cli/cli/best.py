@@ -63,12 +63,12 @@ def best(
 
     Of a study the best seed is listed; all of them, where RUNS_DIR is the study's own folder.
 
-    The keys of --json: run, run_dir, study (name, num_seeds, num_solved, mean_return, env_steps: interquartile means
-    with 95 % intervals), best_checkpoint, recipe, algorithm, environment, set (final, or selection for a
-    run without a final score), episodes, mean_return, min_return, ci95, longer_horizon_return, confirmed (with
-    --confirm: set, episodes, mean_return, min_return, ci95), distinguishable (false: its interval overlaps the best
-    run's), env_steps, seconds, status (finished, running, interrupted, failed or broken), problem (what is
-    wrong with it). What is not known is null.
+    The keys of --json: run, run_dir, study (name, num_seeds, num_solved, num_interrupted, mean_return, env_steps: the
+    last two interquartile means with 95 % intervals), best_checkpoint, recipe, algorithm, environment, set (final, or
+    selection for a run without a final score), episodes, mean_return, min_return, ci95, longer_horizon_return,
+    confirmed (with --confirm: set, episodes, mean_return, min_return, ci95), distinguishable (false: its interval
+    overlaps the best run's), env_steps, seconds, status (finished, running, interrupted, failed or broken), problem
+    (what is wrong with it). What is not known is null.
     """
     from cartpole_cli.runs.ranking import as_plain_data, best_of_studies, ranked, shortest, winner
     from cartpole_cli.runs.reading import read_runs

@@ -96,6 +96,8 @@ def _standing(study: "Study") -> str:
         text += f"; final return, IQM {_number(study.mean_return.iqm)} ({_number(low)} to {_number(high)})"
     if study.num_solved is not None:
         text += f"; {study.num_solved} solved"
+    if study.num_interrupted:
+        text += f", {study.num_interrupted} cut short"
     return f"{text}; all: cartpole best {study.directory.path}"
 
 

@@ -130,8 +130,9 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
 
     import torch  # a second, so something is said before it
 
-    from cartpole_cli.training.build import choose_device, iteration_size
+    from cartpole_cli.training.build import check_threads, choose_device, iteration_size
 
+    check_threads(recipe.trainer.num_threads)
     torch.set_num_threads(recipe.trainer.num_threads)
     device = choose_device(recipe.trainer.device)
     if device.type == "cuda":

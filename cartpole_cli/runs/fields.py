@@ -75,6 +75,10 @@ class Reader:
         self._note(value, name, "a number" if least < 0 else "a number from 0")
         return None
 
+    def count(self, value: Any, name: str) -> int | None:
+        number = self.number(value, name, 0.0)
+        return None if number is None else int(number)
+
     def score(self, value: Any, name: str, set_name: str) -> Score | None:
         if not isinstance(value, dict):
             self._note(value, name, "fields")

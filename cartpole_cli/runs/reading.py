@@ -22,11 +22,15 @@ LARGEST_SEED = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study that runs belong to, and what it wrote when it ended: interquartile means over its seeds."""
+    """A study that runs belong to, and what it wrote when it ended: interquartile means over its seeds.
+
+    `num_interrupted` seeds were cut short, and are in the means with their best held-out return so far.
+    """
 
     directory: RunDirectory
     num_seeds: int
     num_solved: int | None
+    num_interrupted: int | None
     mean_return: Aggregate | None
     env_steps: Aggregate | None
 
@@ -41,6 +45,7 @@ class Study:
             "name": self.name,
             "num_seeds": self.num_seeds,
             "num_solved": self.num_solved,
+            "num_interrupted": self.num_interrupted,
             **{key: value and asdict(value) for key, value in means.items()},
         }
 
@@ -109,12 +114,11 @@ def seed_folders(path: Path) -> list[Path]:
 
 def _read_study(directory: RunDirectory, num_seeds: int) -> Study:
     """What study.json says, which a study writes when it ends."""
-    reader, aggregates = Reader(), []
+    reader = Reader()
     content = reader.fields(directory.study, json.loads)
-    for key in ("mean_return", "env_steps"):
-        aggregates.append(reader.aggregate(content.get(key), f"study.json: {key}"))
-    solved = reader.number(content.get("num_solved"), "study.json: num_solved", 0.0)
-    return Study(directory, num_seeds, None if solved is None else int(solved), *aggregates)
+    solved, interrupted = (reader.count(content.get(key), key) for key in ("num_solved", "num_interrupted"))
+    mean_return, env_steps = (reader.aggregate(content.get(key), key) for key in ("mean_return", "env_steps"))
+    return Study(directory, num_seeds, solved, interrupted, mean_return, env_steps)
 
 
 def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:

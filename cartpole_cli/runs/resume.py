@@ -51,6 +51,8 @@ class Resumable:
         settings, trainer = self.recipe.trainer, self.state["trainer"]
         if not all(finished_seeds(trainer, settings.num_steps, settings.stop_at_return)):
             return False
+        if settings.num_seeds > 1 and not self.directory.study.exists():
+            return False
         whole = [self.directory, *self.folders.values()]
         return all(_status(directory) in {"finished", "failed"} for directory in whole) and all(
             _is_scored(directory) for directory in self.folders.values()
@@ -202,6 +204,8 @@ def _find(target: str, runs_dir: Path) -> Path:
         names = [path.name for path in runs_dir.iterdir()] if runs_dir.is_dir() else []
     except OSError as error:
         raise CartpoleError(f"--resume {target!r}: cannot be read ({error.strerror})") from error
+    if Path(target).exists() or (runs_dir / target).exists():
+        raise CartpoleError(f"--resume {target!r}: not the folder of a run: it has neither recipe.toml nor last.pth")
     raise CartpoleError(f"--resume {target!r}: no run there or in {runs_dir}{did_you_mean(target, names)}")
 
 

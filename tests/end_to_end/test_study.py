@@ -299,6 +299,9 @@ def test_a_study_that_is_cut_short_counts_all_its_seeds(cartpole, monkeypatch):
     assert told["worst_seed"] == min(counted, key=counted.get) != 53
     assert told["mean_return"]["iqm"] == pytest.approx(interquartile_mean(list(counted.values())).iqm)
     assert "cut short          2 of 3, each counted with its best held-out return so far" in ended.out
+    assert "; 1 solved, 2 cut short; all: cartpole best" in cartpole("best").out
+    (listed,) = json.loads(cartpole("best", "--json").out)
+    assert listed["study"]["num_interrupted"] == 2
 
 
 def test_a_seed_has_its_share_of_a_studys_time(cartpole):

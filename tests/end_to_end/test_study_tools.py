@@ -50,6 +50,7 @@ def test_of_a_study_best_lists_the_best_seed_and_says_so(cartpole, runs):
         "name": "study",
         "num_seeds": 5,
         "num_solved": told["num_solved"],
+        "num_interrupted": 0,
         "mean_return": told["mean_return"],
         "env_steps": told["env_steps"],
     }
@@ -74,7 +75,7 @@ def test_a_study_under_way_and_a_damaged_one_are_listed_with_what_is_known(cartp
             path.write_text(content)
         (row,) = (row for row in json.loads(cartpole("best", runs, "--json").out) if row["study"])
         assert row["run"] == f"study/{best_seed(runs)}"
-        unknown = {"num_solved": None, "mean_return": None, "env_steps": None}
+        unknown = {"num_solved": None, "num_interrupted": None, "mean_return": None, "env_steps": None}
         assert row["study"] == {"name": "study", "num_seeds": 5} | unknown
 
 
