@@ -59,7 +59,7 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
         problem = f"not a checkpoint of cartpole: no tensors and plain data inside{reason}"
         raise CartpoleError(f"{path}: {problem}") from error
     if not isinstance(content, dict) or content.get("kind") != kind:
-        raise CartpoleError(f"{path}: not a {kind} checkpoint; right would be a {_example(kind)}")
+        raise CartpoleError(f"{path}: not a {kind} checkpoint; expected a {_example(kind)}")
     return content
 
 
@@ -110,7 +110,7 @@ def build_saved_policy(content: dict[str, Any], path: Path, device: torch.device
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CartpoleError(f"{path}: its weights do not fit its architecture: {one_line(error)}") from error
     if not all(weight.isfinite().all() for weight in weights.values()):
-        raise CartpoleError(f"{path}: its weights are not finite; right would be a checkpoint from before")
+        raise CartpoleError(f"{path}: its weights are not finite; expected a checkpoint from before")
     return policy
 
 

@@ -122,7 +122,7 @@ def _find(target: str, runs_dir: Path) -> Path:
     with reading(folder):
         is_run = bool(seed_folders(folder)) or RunDirectory(folder).manifest.exists()
     if not is_run:
-        raise CartpoleError(f"{folder}: neither a run nor a study; right would be the folder of one")
+        raise CartpoleError(f"{folder}: neither a run nor a study; expected the folder of one")
     return folder
 
 

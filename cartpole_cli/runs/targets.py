@@ -57,7 +57,7 @@ def find_checkpoint(target: str, runs_dir: Path) -> Path:
                 best = (of_study.directory if of_study else RunDirectory(folder)).best
                 if best.exists() and not best.is_dir():
                     return best
-                raise CartpoleError(f"{folder}: has no best.pth; right would be a run that has been evaluated")
+                raise CartpoleError(f"{folder}: has no best.pth; expected a run that has been evaluated")
             if folder.exists():
                 return folder
         names = [entry.name for entry in runs_dir.iterdir()] if runs_dir.is_dir() else []
