@@ -37,6 +37,7 @@ class TrainingDisplay:
         num_seeds: of the study, or 1.
         steps_before: those of a run that goes on, which cost no time now.
         left: seeds of a study that goes on that have finished before.
+        best: the best held-out return of a run that goes on.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class TrainingDisplay:
         num_seeds: int = 1,
         steps_before: int = 0,
         left: Sequence[Standing] = (),
+        best: float | None = None,
     ) -> None:
         self._console, self._steps_before = console, steps_before
         self._started = self._last_line = time.perf_counter()
-        self._view: View = RunView(goal) if num_seeds == 1 else StudyView(goal, num_seeds, left)
+        self._view: View = RunView(goal, best) if num_seeds == 1 else StudyView(goal, num_seeds, left)
         self._hints: set[str] = set()
         self._progress = Progress(
             BarColumn(bar_width=None),

@@ -170,6 +170,7 @@ def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
         num_seeds=len(session.recipe.seeds),
         steps_before=sum(run.env_steps for run in session.runs.values()),
         left=[run for run in session.runs.values() if run.finished and run.seed not in session.trainer.streams.seeds],
+        best=session.runs[session.recipe.trainer.seed].best_return,
     )
     with session, _stop_on_signal(session, display), display:
         for report in session.reports():

@@ -84,12 +84,16 @@ class View(Protocol):
 
 
 class RunView:
-    """One seed, with all its numbers."""
+    """One seed, with all its numbers.
 
-    def __init__(self, goal: Goal) -> None:
+    Args:
+        goal: what it is trained for.
+        best: its best held-out return before it was resumed.
+    """
+
+    def __init__(self, goal: Goal, best: float | None = None) -> None:
         self._returns: deque[float] = deque(maxlen=SPARKLINE_WIDTH)
-        self._goal = goal
-        self._best: float | None = None
+        self._goal, self._best = goal, best
         self._evaluation: Evaluation | None = None
         self._confirmation: Evaluation | None = None
 

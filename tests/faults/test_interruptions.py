@@ -131,3 +131,11 @@ def test_libraries_that_run_out_of_memory_are_understood():
     assert memory_asked(MemoryError()) == "no more to be had"
     assert memory_asked(RuntimeError("sizes do not match")) is None
     assert memory_asked(OSError(errno.ENOSPC, "No space left on device")) is None
+
+
+def test_more_threads_than_cores_are_refused_before_anything_is_made(capsys):
+    cores = os.cpu_count()
+    many = min(1_024, 8 * cores)
+    line = captured(capsys, "train", "--recipe", "tiny.toml", "--quiet", f"trainer.num_threads={many}").line
+    assert line == f"error: trainer.num_threads = {many}: this machine has {cores} cores; allowed: 1 to {cores}"
+    assert not Path("runs").exists()

@@ -146,6 +146,12 @@ def test_a_run_says_why_it_goes_on_after_a_perfect_score() -> None:
     assert shown(view.table())["until"] == "500.0 held out, and confirmed; at most 1,000 steps"
 
 
+def test_a_resumed_run_knows_its_best_from_before() -> None:
+    view = RunView(GOAL, best=480.0)
+    view.see(Report(1, (seed(5, 100, held_out=20.0, improved=False),)))
+    assert shown(view.table())["held out"] == "20.0, best 480.0"
+
+
 def test_without_a_target_a_run_is_trained_until_its_budget_is_spent() -> None:
     view = RunView(Goal(num_steps=20_000, stop_at_return=None, max_episode_steps=500, confirmation_horizon=2))
     view.see(Report(1, (seed(5, 100, held_out=500.0),)))
