@@ -29,7 +29,7 @@ KINDS = {
     "tanh": (CONTINUOUS, "policy.squash=tanh"),
 }
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
-# What issue 4 promises, in its order, and the rest.
+# What scripts may rely on comes first, in this order.
 PROMISED = [
     "target",
     "study",
