@@ -9,7 +9,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty folder, a terminal that no variable pretends to be, and no lines of progress where the machine is slow."""
+    """An empty folder, a terminal that no variable pretends to be, and no progress lines on a slow machine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cartpole_cli.cli.progress.SECONDS_BETWEEN_LINES", 3600.0)
     for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "PYTHONIOENCODING"):
