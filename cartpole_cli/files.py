@@ -111,6 +111,27 @@ def folders_for(path: Path) -> Iterator[None]:
         raise
 
 
+def aside(path: Path, word: str) -> Path:
+    """A name beside `path` that nothing has: `word` stands before its ending, with a number from the second one on."""
+    name, attempt = path.with_suffix(f".{word}{path.suffix}"), 1
+    while name.exists():
+        attempt += 1
+        name = path.with_suffix(f".{word}-{attempt}{path.suffix}")
+    return name
+
+
+def move(path: Path, other: Path) -> None:
+    """Give a file another name.
+
+    Raises:
+        CartpoleError: that cannot be done.
+    """
+    try:
+        path.replace(other)
+    except OSError as error:
+        raise CartpoleError(f"{path}: cannot be renamed ({error.strerror})") from error
+
+
 def make_folder(path: Path, *, parents: bool = False) -> None:
     """Make a folder where there is none, and those above it only if asked to.
 

@@ -67,7 +67,7 @@ MAY_SEE_RECIPES = {
     "cli/recipes.py",
 } | {
     f"runs/{name}.py"
-    for name in ("session", "seed_run", "trackers", "targets", "scorecard", "video", "resume", "manifest")
+    for name in ("session", "seed_run", "trackers", "targets", "scorecard", "video", "resume", "changes", "manifest")
 }
 
 

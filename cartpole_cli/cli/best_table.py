@@ -14,7 +14,6 @@ LEGEND = {
     OVERLAPS: "not distinguishable from the best run: their 95 % intervals overlap",
     SELECTION: "not scored on the final set yet: the return on the episodes its checkpoint was chosen on",
 }
-RUNNING = "running"
 MOST_NAMES = 5
 DISPENSABLE = ("recipe", "environment", "time", "algorithm", "env steps", "worst", "status", "95 % interval", "")
 
@@ -67,6 +66,8 @@ def _mark(run: "Run", best: "Run") -> str:
 
 def _notes(runs: "list[Run]", leader: "Run", rest: "list[Run]") -> list[str]:
     """What the table's marks mean, what is wrong with broken runs, what is not shown, and what is under way."""
+    from cartpole_cli.runs.reading import RUNNING
+
     marks = "".join(_mark(run, leader) for run in runs)
     notes = [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in marks]
     if any(run.confirmed for run in runs):

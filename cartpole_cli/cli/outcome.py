@@ -1,8 +1,9 @@
 """How a run or a study ended, in words."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cartpole_cli.errors import printable
 
@@ -13,12 +14,21 @@ if TYPE_CHECKING:
     from cartpole_cli.training.aggregates import Aggregate
 
 
+class Task(Protocol):
+    """What was trained on."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def is_cart_pole(self) -> bool: ...
+
+
 def as_argument(path: str | Path) -> str:
     """A path as a shell takes it."""
     return printable(shlex.quote(str(path)))
 
 
-def describe_run(summary: "Summary") -> str:
+def describe_run(summary: "Summary", task: Task) -> str:
     """The result in a few lines, and what to do with it."""
     effort = f"{summary.env_steps} steps, {summary.seconds:.1f} s"
     if summary.status == "interrupted":
@@ -34,7 +44,7 @@ def describe_run(summary: "Summary") -> str:
         f"held-out return {summary.mean_return:.1f} (95 % interval {low:.1f} to {high:.1f}, "
         f"worst {summary.min_return:.1f}, {summary.episodes} episodes)\n"
         f"best checkpoint: {printable(str(summary.best_checkpoint))}\n"
-        f"{_next_steps(summary)}"
+        f"{_next_steps(summary, task)}"
     )
 
 
@@ -51,16 +61,18 @@ def describe_failure(summary: "Summary | StudySummary") -> str:
     )
 
 
-def describe_rest(summary: "Summary | StudySummary", num_steps: int) -> str:
-    """Why a resume has nothing to do, and what it could be asked for."""
-    run = f"cartpole train --resume {as_argument(summary.run_dir)}"
+def describe_rest(summary: "Summary | StudySummary", num_steps: int, changed: Sequence[str]) -> str:
+    """Why a resume has nothing to do, which changes came to nothing, and what it could be asked for."""
     seeds = _seeds(summary)
     if all(seed.solved for seed in seeds):
-        return f"solved already, nothing to do; to go on: {run} ~trainer.stop_at_return"
-    if all(seed.failure for seed in seeds):
-        return "failed already, nothing to do: its numbers are not finite"
-    spent = f"the budget of {num_steps} steps is spent"
-    return f"finished already, nothing to do: {spent}; to go on: {run} trainer.num_steps={2 * num_steps}"
+        state, more = "solved", "trainer.stop_at_return=null"
+    elif all(seed.failure for seed in seeds):
+        state, more = "failed", None
+    else:
+        state, more = f"spent its budget of {num_steps} steps", f"trainer.num_steps={2 * num_steps}"
+    left = f" ({', '.join(changed)}: not applied)" if changed else ""
+    go_on = f"; to go on: cartpole train --resume {as_argument(summary.run_dir)} {more}" if more else ""
+    return f"nothing to do{left}: it has {'been ' if state == 'solved' else ''}{state}{go_on}"
 
 
 def _seeds(summary: "Summary | StudySummary") -> "tuple[Summary, ...]":
@@ -73,9 +85,12 @@ def _interrupted(summary: "Summary | StudySummary", effort: str) -> str:
     return f"interrupted after {effort}; to go on: cartpole train --resume {as_argument(summary.run_dir)}"
 
 
-def _next_steps(summary: "Summary | StudySummary") -> str:
+def _next_steps(summary: "Summary | StudySummary", task: Task) -> str:
+    """What can be done with the result: only a cart-pole's policy can be exported."""
     run = as_argument(summary.run_dir)
-    return f"next: cartpole eval {run}\n      cartpole export {run}"
+    module = f" --environment {as_argument(task.id)}" if ":" in task.id else ""
+    export = f"\n      cartpole export {run}" if task.is_cart_pole else ""
+    return f"next: cartpole eval {run}{module}{export}"
 
 
 def study_table(summary: "StudySummary") -> "Table":
@@ -105,13 +120,13 @@ def study_table(summary: "StudySummary") -> "Table":
     return table
 
 
-def describe_study(summary: "StudySummary") -> str:
+def describe_study(summary: "StudySummary", task: Task) -> str:
     """What to do next, after the table."""
     effort = f"{sum(seed.env_steps for seed in summary.seeds):,} steps, {summary.seconds:.1f} s"
     if summary.status == "interrupted":
         return _interrupted(summary, effort)
     after = f"{summary.status} after {effort}\nstudy: {printable(summary.run_dir)}"
-    return after if summary.mean_return is None else f"{after}\n{_next_steps(summary)}"
+    return after if summary.mean_return is None else f"{after}\n{_next_steps(summary, task)}"
 
 
 def _interval(aggregate: "Aggregate", form: str) -> str:

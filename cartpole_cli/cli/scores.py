@@ -84,7 +84,7 @@ def _study_line(study: dict[str, Any]) -> str:
     (low, high), middle = study["mean_return"]["ci95"], study["mean_return"]["iqm"]
     return (
         f"{study['study']}: mean return over {count(study['num_seeds'], 'seed')}, IQM {middle:.1f} "
-        f"(95 % interval {low:.1f} to {high:.1f}), worst seed {study['worst_seed']}"
+        f"(95 % interval {low:.1f} to {high:.1f}), worst seed {study['worst_seed']:.1f}"
     )
 
 

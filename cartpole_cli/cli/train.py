@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cartpole_cli.cli.console import TrainingDisplay
+    from cartpole_cli.cli.outcome import Task
     from cartpole_cli.recipe import Recipe
     from cartpole_cli.runs.resume import Resumable
     from cartpole_cli.runs.session import Session
@@ -117,8 +118,8 @@ def _tell_ended(run: "Resumable", *, quiet: bool, as_json: bool) -> "Summary | S
 
     console = Console(stderr=as_json, quiet=quiet, highlight=False)
     summary = ended_summary(run)
-    _print(console, describe_rest(summary, run.recipe.trainer.num_steps))
-    _report(console, summary, as_json=as_json)
+    _print(console, describe_rest(summary, run.recipe.trainer.num_steps, run.changed))
+    _report(console, summary, run.recipe, as_json=as_json)
     return summary
 
 
@@ -156,7 +157,7 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
         if asked is None:
             raise
         raise CartpoleError(f"not enough memory ({asked}) for an iteration of up to {size}") from error
-    _report(console, summary, as_json=as_json)
+    _report(console, summary, recipe, as_json=as_json)
     return summary
 
 
@@ -179,27 +180,27 @@ def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
         return session.finish()
 
 
-def _report(console: "Console", summary: "Summary | StudySummary", *, as_json: bool) -> None:
+def _report(console: "Console", summary: "Summary | StudySummary", recipe: "Recipe", *, as_json: bool) -> None:
     """The outcome, for people and for scripts; of a failure even a quiet command says a line."""
     if console.quiet and summary.status == "failed":
         from cartpole_cli.cli.outcome import describe_failure
 
         for line in describe_failure(summary).splitlines():
             _tell(line)
-    _show(console, summary)
+    _show(console, summary, recipe.environment)
     if as_json:
         print(json.dumps(summary.as_plain_data()))
 
 
-def _show(console: "Console", summary: "Summary | StudySummary") -> None:
+def _show(console: "Console", summary: "Summary | StudySummary", task: "Task") -> None:
     from cartpole_cli.cli.outcome import describe_run, describe_study, study_table
     from cartpole_cli.runs.summary import Summary
 
     if isinstance(summary, Summary):
-        _print(console, describe_run(summary))
+        _print(console, describe_run(summary, task))
     else:
         console.print(study_table(summary))
-        _print(console, describe_study(summary))
+        _print(console, describe_study(summary, task))
 
 
 def _seeds(seeds: range) -> str:
@@ -241,4 +242,5 @@ def _tell(line: str) -> None:
 
 
 def _print(console: "Console", text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
+    wraps = console.is_terminal and "cartpole " not in text  # commands are for pasting
+    console.print(text, markup=False, soft_wrap=not wraps)

@@ -139,7 +139,8 @@ class RunView:
         table.add_row("iteration", Text(f"{self._iteration:,}, {self.env_steps:,} env steps"))
         table.add_row("return", Text(f"{number(self._returns[-1])}  {trend}" if self._returns else "no episode yet"))
         table.add_row("held out", Text(self._held_out()))
-        table.add_row("until", Text(self._goal.awaited(self._evaluation, self._confirmation)))
+        if not self._seed.solved:
+            table.add_row("until", Text(self._goal.awaited(self._evaluation, self._confirmation)))
         for name, value in self._seed.diagnostics.items():
             table.add_row(name.replace("_", " "), Text(number(value)))
         if self._seed.hint is not None:

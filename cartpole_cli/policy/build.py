@@ -4,6 +4,8 @@ import itertools
 import math
 from typing import Any
 
+from pydantic import ValidationError
+
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -64,7 +66,11 @@ def read_architecture(data: dict[str, Any]) -> Architecture:
     """
     architecture = Architecture.from_plain_data(data)
     described = PolicyRecipe.model_fields.keys() & data.keys()
-    PolicyRecipe.model_validate({name: data[name] for name in described})
+    try:
+        PolicyRecipe.model_validate({name: data[name] for name in described})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     low, high = architecture.action_low, architecture.action_high
     sizes = [architecture.observation_size]
     sizes += [len(low)] if architecture.num_actions is None else [architecture.num_actions]

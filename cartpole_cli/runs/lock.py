@@ -1,7 +1,9 @@
 """One process at a time writes to a run's folder."""
 
+import io
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +17,8 @@ else:
 
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
 """Of a FIFO of that name nothing is waited for."""
+MOMENTS, MOMENT = 5, 0.01
+"""Tries, and seconds between them."""
 
 
 class FolderLock:
@@ -33,7 +37,7 @@ class FolderLock:
             self._file = os.fdopen(os.open(self._path, FLAGS, 0o666), "ab")
         except OSError as error:
             raise CartpoleError(f"{self._path}: cannot be written ({error.strerror})") from error
-        if not (_lock(self._file) and self._is_in_place()):
+        if not (self._lock_soon() and self._is_in_place()):
             self._file.close()
             raise CartpoleError(f"{folder}: another process is training this run; wait for its end, or stop it")
 
@@ -47,6 +51,14 @@ class FolderLock:
             with suppress(OSError):
                 self._path.unlink()
 
+    def _lock_soon(self) -> bool:
+        """`is_held` holds it for a moment."""
+        for _ in range(MOMENTS):
+            if _lock(self._file):
+                return True
+            time.sleep(MOMENT)
+        return False
+
     def _is_in_place(self) -> bool:
         """Whether the file is the one of that name: its last owner may have removed it after we opened it."""
         try:
@@ -55,8 +67,19 @@ class FolderLock:
             return False
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Lock a file without waiting; False if another has."""
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the lock on a folder (a killed one holds none), or there is no telling."""
+    try:
+        with os.fdopen(os.open(folder / ".lock", os.O_RDWR | getattr(os, "O_NONBLOCK", 0)), "rb+", buffering=0) as file:
+            return not _lock(file, if_unknown=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _lock(file: BinaryIO | io.RawIOBase, *, if_unknown: bool = True) -> bool:
+    """Lock a file without waiting; False if another has, `if_unknown` where the file system has no locks."""
     try:
         if sys.platform == "win32":
             file.seek(0)
@@ -66,5 +89,5 @@ def _lock(file: BinaryIO) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
-        return True
+        return if_unknown
     return True

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cartpole_cli.errors import reading
-from cartpole_cli.files import MAX_METRICS, read_bytes, write_file
+from cartpole_cli.files import MAX_METRICS, aside, read_bytes, write_file
 
 DAMAGED = 2**63
 """Later than any iteration."""
@@ -30,7 +30,7 @@ def trim_metrics(path: Path, iteration: int, tell: Callable[[str], None]) -> Non
     if damaged == [len(lines)] and not content.endswith(b"\n"):
         damaged = []
     if damaged:
-        old = _free_name(path)
+        old = aside(path, "damaged")
         write_file(old, content)
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
         tell(f"warning: {path}: line {damaged[0]}{more}: damaged, and left out; the file as it was is {old.name}")
@@ -44,11 +44,3 @@ def _iteration(line: bytes) -> int:
     except (ValueError, TypeError, KeyError, RecursionError):
         return DAMAGED
     return number if isinstance(number, int) and number < DAMAGED else DAMAGED
-
-
-def _free_name(path: Path) -> Path:
-    name, attempt = path.with_suffix(".damaged.jsonl"), 1
-    while name.exists():
-        attempt += 1
-        name = path.with_suffix(f".damaged-{attempt}.jsonl")
-    return name

@@ -12,9 +12,10 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.files import MAX_METRICS, open_regular
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Aggregate, Reader, Score, parse_recipe
+from cartpole_cli.runs.lock import is_held
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
-BROKEN = "broken"
+BROKEN, RUNNING = "broken", "running"
 RUN_FILES = {"run.json", "recipe.toml", "best.pth"}
 METRICS_TAIL = 16_384
 LARGEST_SEED = 2**63
@@ -54,9 +55,10 @@ class Study:
 class Run:
     """What a run folder says; None where it does not say.
 
-    `status` is run.json's, or "broken"; then there is no score. `problem` says what is broken. `env_steps` and
-    `seconds` of a run under way are those of its newest metrics. `longer_horizon_return` is the mean return that
-    confirmed a reached target. `confirmed` is filled by whoever tests the run again.
+    `status` is run.json's, but "interrupted" of a run whose process was killed, or "broken"; then there is no score.
+    `problem` says what is broken. `env_steps` and `seconds` of a run that is not said to have ended are those of its
+    newest metrics. `longer_horizon_return` is the mean return that confirmed a reached target. `confirmed` is filled by
+    whoever tests the run again.
     """
 
     directory: RunDirectory
@@ -135,7 +137,9 @@ def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:
         reader.problems.append(f"cannot be read ({error.strerror})")
     manifest = reader.fields(directory.manifest, json.loads)
     status = reader.text(manifest.get("status"), "run.json: status")
-    steps, seconds = _effort(reader, directory, manifest, running=status == "running")
+    steps, seconds = _effort(reader, directory, manifest, running=status == RUNNING)
+    if status == RUNNING and not is_held((study.directory if study else directory).path):
+        status = "interrupted"
     algorithm, environment = _task(reader, directory)
     score, horizon = _scores(reader, directory, files)
     problem = reader.problems[0] if reader.problems else None

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from torch import Tensor
 
-from cartpole_cli.files import make_folder, write_file
+from cartpole_cli.files import aside, make_folder, move, write_file
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
@@ -26,6 +26,7 @@ NEW = {
     "seconds": 0.0,
     "evaluation_seconds": 0.0,
     "best_return": None,
+    "best_digest": None,
     "solved": False,
     "failure": None,
     "finished": False,
@@ -51,6 +52,7 @@ class SeedRun:
         self.seconds: float = state["seconds"]
         self.evaluation_seconds: float = state["evaluation_seconds"]
         self.best_return: float | None = state["best_return"]
+        self._best_digest: str | None = state["best_digest"]
         self.solved: bool = state["solved"]
         self.failure: str | None = state["failure"]
         self.finished: bool = state["finished"]
@@ -81,6 +83,23 @@ class SeedRun:
             wandb_modes=wandb_modes,
         )
 
+    def set_best_aside(self, tell: Callable[[str], None]) -> bool:
+        """Give best.pth another name if last.pth does not know it; whether it was so.
+
+        By the same recipe the run comes by that checkpoint again; by another it never had that policy.
+
+        Raises:
+            CartpoleError: it cannot be renamed.
+        """
+        best = self.directory.best
+        if digest_of(best) in {None, self._best_digest}:
+            return False
+        other = aside(best, "abandoned")
+        move(best, other)
+        self.best_return = self._best_digest = None
+        tell(f"note: {best}: is of iterations that are trained anew, by another recipe: now {other.name}")
+        return True
+
     def write_recipe(self) -> None:
         """Make the folder, and write the recipe that trains this seed alone."""
         make_folder(self.directory.path)
@@ -96,16 +115,7 @@ class SeedRun:
         seconds: float,
         evaluation_seconds: float,
     ) -> None:
-        """Write one iteration's files.
-
-        Args:
-            iteration: its number.
-            report: what it did.
-            policy: has the seed's parameters at that place of its stack.
-            place: see `policy`.
-            seconds: the seed's share of the iteration's time.
-            evaluation_seconds: the same of the held-out episodes' part of it.
-        """
+        """Write one iteration's files; `policy` has the seed's parameters at `place`, the seconds are its share."""
         self.seconds += seconds
         self.evaluation_seconds += evaluation_seconds
         self.env_steps, self.solved = report.env_steps, report.solved
@@ -179,6 +189,7 @@ class SeedRun:
             "seconds": self.seconds,
             "evaluation_seconds": self.evaluation_seconds,
             "best_return": self.best_return,
+            "best_digest": self._best_digest,
             "solved": self.solved,
             "failure": self.failure,
             "finished": self.finished,
@@ -194,7 +205,8 @@ class SeedRun:
             "confirmation": report.confirmation and _without_returns(report.confirmation),
         }
         self._save_policy(self.directory.best, policy, place, metadata)
-        write_json(self.directory.best_metadata, metadata | {CHECKPOINT: digest_of(self.directory.best)})
+        self._best_digest = digest_of(self.directory.best)
+        write_json(self.directory.best_metadata, metadata | {CHECKPOINT: self._best_digest})
 
     def _save_policy(self, path: Path, policy: PolicyNetwork, place: int, metadata: dict[str, Any]) -> None:
         """A policy that needs no other file: weights, architecture, and the recipe it came from."""

@@ -29,7 +29,7 @@ from cartpole_cli.runs.video import check_can_film
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import Report
-from cartpole_cli.training.trainer import Trainer
+from cartpole_cli.training.trainer import NO_SCORE, Trainer
 
 STOPPED = {KeyboardInterrupt, BrokenPipeError}
 """What a user does to end a run; anything else is a failure."""
@@ -69,6 +69,10 @@ class Session:
         try:
             if digest_of(directory.last) != (before and before.digest):
                 raise CartpoleError(f"{directory.path}: another process has just trained it; ask again")
+            if before is not None and before.trains_otherwise:
+                for place, seed in enumerate(trainer.streams.seeds):
+                    if self.runs[seed].set_best_aside(tell):
+                        trainer.best_score[place] = NO_SCORE
             self._begin(tell)
         except BaseException:
             self._close()

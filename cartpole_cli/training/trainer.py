@@ -26,6 +26,9 @@ from cartpole_cli.training.optimizer import Adam
 from cartpole_cli.training.reports import Report, SeedReport
 from cartpole_cli.training.statistics import EpisodeStatistics, UpdateStatistics
 
+NO_SCORE = (-math.inf, -math.inf)
+"""Of a seed that has no best checkpoint."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -63,7 +66,7 @@ class Trainer:
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
         self.solved, self.failed = [False] * num_seeds, [False] * num_seeds
-        self.best_score = [(float("-inf"), float("-inf"))] * num_seeds
+        self.best_score = [NO_SCORE] * num_seeds
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
         self.reference = deepcopy(policy).requires_grad_(False) if algorithm.reference_every > 1 else policy
 

@@ -12,6 +12,7 @@ import pytest
 from commands import COMMAND, Ended, train_tiny
 
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
+from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.trailer import digest_of, with_trailer
 
 BEST = [*COMMAND, "best"]
@@ -272,13 +273,15 @@ def test_running_runs_are_named_wherever_they_rank():
     for index in range(3):
         make_run(f"run{index}", 100.0 + index)
     folder = make_run("slow", 1.0, status="running")
+    locks = [FolderLock(folder), FolderLock(make_run("starting", 0.5, status="running"))]
     (folder / "metrics.jsonl").write_text('{"env_steps": 1024, "seconds": 2.0}\n')
-    make_run("starting", 0.5, status="running")
     out = best("--limit", "1").out
     assert out.splitlines()[-1] == "running: slow (1,024 steps so far), starting (no iteration yet)"
-    for index in range(7):
-        make_run(f"more{index}", 0.1, status="running")
+    locks += [FolderLock(make_run(f"more{index}", 0.1, status="running")) for index in range(7)]
     assert best("--limit", "1").out.splitlines()[-1].endswith(" and 4 more (--status running)")
+    for lock in locks:
+        lock.release()
+    assert "running" not in best("--limit", "1").out
 
 
 # JSON and path

@@ -264,7 +264,8 @@ def test_resuming_a_finished_study_leaves_it_as_it_is(cartpole):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files_in(Path("runs/study"))}
     ended = cartpole("train", "--resume", "study", "trainer.learning_rate=0.5")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith("finished already, nothing to do: the budget of 2560 steps is spent; to go on: ")
+    said = "nothing to do (trainer.learning_rate: not applied): it has spent its budget of 2560 steps; to go on: "
+    assert ended.out.startswith(f"{said}cartpole train --resume runs/study trainer.num_steps=5120\n")
     assert f"finished after {1024 + 2 * 2560:,} steps" in ended.out
     assert "iteration " not in ended.out
     as_json = cartpole("train", "--resume", "study", "--json")

@@ -1,5 +1,6 @@
 """Runs that share a folder, or lose theirs."""
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -26,10 +27,13 @@ def test_a_run_under_way_is_not_resumed_by_another_process_until_it_is_killed(ca
     try:
         wait_for(Path("runs/run/metrics.jsonl"), running)
         assert "another process is training this run" in captured(capsys, "train", "--quiet", "--resume", "run").line
-        assert captured(capsys, "best").code == 0
+        assert json.loads(captured(capsys, "best", "--json").out)[0]["status"] == "running"
     finally:
         running.kill()
         end(running)
+    (killed,) = json.loads(captured(capsys, "best", "--json").out)
+    assert (killed["status"], killed["env_steps"] > 0) == ("interrupted", True)
+    assert "running" not in captured(capsys, "best").out
     session = Session.resume(load_resumable("run", Path("runs"), []), device=torch.device("cpu"), tell=print)
     with session:  # its recipe has no end
         pass

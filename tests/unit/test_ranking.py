@@ -13,6 +13,7 @@ import pytest
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe_files import load_recipe, shipped_recipes
+from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.ranking import as_plain_data, distinguishable, ranked, winner
 from cartpole_cli.runs.reading import Run, read_runs
 from cartpole_cli.runs.trailer import digest_of, with_trailer
@@ -130,8 +131,13 @@ def test_a_run_that_has_not_been_evaluated_is_not_broken(tmp_path):
     folder = make_run(tmp_path, status="running")
     for name in ("evaluation.json", "best.json", "best.pth"):
         (folder / name).unlink()
+    lock = FolderLock(folder)
     run = read_one(tmp_path)
     assert (run.status, run.problem, run.score, run.has_checkpoint) == ("running", None, None, False)
+    lock.release()
+    assert read_one(tmp_path).status == "interrupted", "its process is gone"
+    (folder / ".lock").touch()
+    assert read_one(tmp_path).status == "interrupted", "its process was killed"
 
 
 def test_a_run_under_way_has_come_as_far_as_its_newest_whole_metrics(tmp_path):

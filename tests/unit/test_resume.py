@@ -299,6 +299,44 @@ def test_seeds_that_were_solved_and_left_keep_a_study_from_a_higher_target(tmp_p
     assert expected in caught.value.problems[0]
 
 
+def killed_extension(tmp_path: Path) -> tuple[Path, str]:
+    """best.pth of a run that was extended and killed once last.pth did not know that best.pth; and its name."""
+    finish(create(recipe_of(num_steps=512, checkpoint_every=1000, evaluate_every=1), tmp_path, "run"))
+    best = tmp_path / "run" / "best.pth"
+    before = digest_of(best)
+    overrides = ["trainer.num_steps=100000", "trainer.learning_rate=0.01"]
+    session = Session.resume(load_resumable("run", tmp_path, overrides), device=CPU, tell=print)
+    for _ in session.reports():
+        if digest_of(best) != before:
+            break
+    session._close()
+    after = digest_of(best)
+    assert after is not None
+    return best, after
+
+
+def test_a_best_of_iterations_that_another_recipe_trains_anew_is_set_aside_and_told(tmp_path: Path) -> None:
+    best, abandoned = killed_extension(tmp_path)
+    told: list[str] = []
+    summary = go_on(tmp_path, "run", "trainer.num_steps=1500", "trainer.learning_rate=1e-4", tell=told.append)
+    assert told == [f"note: {best}: is of iterations that are trained anew, by another recipe: now best.abandoned.pth"]
+    assert digest_of(best.with_name("best.abandoned.pth")) == abandoned
+    metadata = load_checkpoint(best, "policy")["metadata"]
+    (line,) = [line for line in metrics(best.parent) if line["iteration"] == metadata["iteration"]]
+    assert line["selection_return"] == metadata["evaluation"]["mean_return"] == summary.best_return
+
+
+def test_by_the_same_recipe_a_killed_run_comes_by_its_best_again(tmp_path: Path) -> None:
+    best, newer = killed_extension(tmp_path)
+    told: list[str] = []
+    session = Session.resume(load_resumable("run", tmp_path, ["logger.project=other"]), device=CPU, tell=told.append)
+    seen = {digest_of(best)} | {digest_of(best) for _, _ in zip(range(12), session.reports(), strict=False)}
+    session._close()
+    assert newer in seen
+    assert told == []
+    assert not list(best.parent.glob("*.abandoned*"))
+
+
 def test_run_json_keeps_how_a_run_began_and_adds_each_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["cartpole", "first"])
     cut_short(create(recipe_of(), tmp_path, "run"), 2)
