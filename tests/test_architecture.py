@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first. A module may import from lower layers and from its own folder.
 LAYERS = [
-    ["errors", "intervals", "libraries", "randomness"],
+    ["errors", "intervals", "libraries", "memory", "randomness"],
     ["files"],
     ["algorithm_recipes"],
     ["environment_recipes"],

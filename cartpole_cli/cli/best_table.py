@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cartpole_cli.cli.tables import Column, print_lines, print_table
+from cartpole_cli.cli.tables import Column, print_left_out, print_lines, print_table
 from cartpole_cli.cli.words import count
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def print_runs(runs: "list[Run]", leader: "Run", rest: "list[Run]") -> None:
 
     console = Console(highlight=False)
     missing = print_table(console, _columns(runs, leader), DISPENSABLE, bold=runs.index(leader))
-    left_out = [f"left out, the terminal is too narrow: {', '.join(missing)}"] if missing else []
-    print_lines(console, *_notes(runs, leader, rest), *left_out)
+    print_lines(console, *_notes(runs, leader, rest))
+    print_left_out(console, missing)
 
 
 def _columns(runs: "list[Run]", leader: "Run") -> list[Column]:

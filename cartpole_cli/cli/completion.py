@@ -27,6 +27,14 @@ def complete_field(incomplete: str) -> list[str]:
     return _starting(incomplete, [*VARIANTS, *SECTIONS, *variants, *keys])
 
 
+def complete_override(incomplete: str) -> list[str]:
+    """SECTION.FIELD= and ~SECTION.FIELD."""
+    from cartpole_cli.recipe_fields import entries
+
+    keys = [entry.key for entry in entries()]
+    return _starting(incomplete, [f"~{key}" for key in keys] if incomplete[:1] == "~" else [f"{key}=" for key in keys])
+
+
 def complete_device(incomplete: str) -> list[str]:
     """Devices that torch knows, here or not: to ask it takes a second."""
     return _starting(incomplete, DEVICES)

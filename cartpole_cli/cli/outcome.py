@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cartpole_cli.errors import printable
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cartpole_cli.training.aggregates import Aggregate
 
 
+@runtime_checkable
 class Task(Protocol):
     """What was trained on."""
 

@@ -1,6 +1,7 @@
 """`cartpole recipes`: list, show and copy recipes; explain their fields; the schema of them all."""
 
 import shutil
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from cartpole_cli.errors import printable
 if TYPE_CHECKING:
     from cartpole_cli.recipe_fields import Entry
 
-MAX_WIDTH = 100
+MIN_WIDTH, MAX_WIDTH = 20, 100
 INDENT = "    "
 
 recipes_app = typer.Typer(help="List, show, copy and explain recipes.", rich_markup_mode=None)
@@ -28,7 +29,7 @@ def list_recipes(context: typer.Context) -> None:
         recipes = shipped_recipes()
         width = max(map(len, recipes))
         for name, path in recipes.items():
-            print(f"{name:{width}}  {describe(path)}")
+            print(_beside(f"{name:{width}}  ", describe(path)))
 
 
 @recipes_app.command()
@@ -94,6 +95,14 @@ def _explanation(entry: "Entry") -> str:
     else:
         default = " (unset)" if entry.default is None else f"={entry.default}"
     return "\n".join([f"{entry.key}{default}", *(_wrapped(text, INDENT) for text in (entry.takes, entry.sentence))])
+
+
+def _beside(name: str, text: str) -> str:
+    """A text that a terminal wraps between words, beside a name; one line elsewhere."""
+    if not sys.stdout.isatty():
+        return name + text
+    wrapped = textwrap.wrap(text, max(MIN_WIDTH, shutil.get_terminal_size().columns - len(name)))
+    return textwrap.indent("\n".join(wrapped), " " * len(name)).replace(" " * len(name), name, 1)
 
 
 def _wrapped(text: str, indent: str = "") -> str:

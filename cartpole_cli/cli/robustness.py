@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from cartpole_cli.cli.progress import ScoringProgress
-from cartpole_cli.cli.tables import Column, print_lines, print_table
+from cartpole_cli.cli.tables import Column, print_left_out, print_lines, print_table
 from cartpole_cli.cli.words import count
 from cartpole_cli.errors import CartpoleError
 
@@ -70,7 +70,7 @@ def _print(reports: list[dict[str, Any]], heatmap: Path | None) -> None:
     columns = _columns(reports[0], utf) if len(reports) == 1 else _side_by_side(reports)
     if not console.is_terminal:
         columns = [column for column in columns if column.heading != ""]  # bars are for eyes
-    print_table(console, columns, DISPENSABLE)
+    print_left_out(console, print_table(console, columns, DISPENSABLE))
     for report in reports:
         card = report["cart_pole"]
         if card is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from cartpole_cli.cli.tables import Column, print_lines, print_table, total_width
+from cartpole_cli.cli.tables import Column, print_left_out, print_lines, print_table, total_width
 from cartpole_cli.cli.words import count
 
 MANY = 4
@@ -44,7 +44,7 @@ def _show(cards: list[dict[str, Any]], comparisons: list[dict[str, Any]], studie
     columns = _side_by_side(cards)
     if len(cards) > MANY or (console.is_terminal and total_width(columns) > console.width):
         columns = _one_below_the_other(cards)
-    print_table(console, columns, DISPENSABLE, bold=-1)
+    print_left_out(console, print_table(console, columns, DISPENSABLE, bold=-1))
     print_lines(console, *map(_study_line, studies), *map(_comparison_line, comparisons))
 
 

@@ -89,6 +89,12 @@ def print_lines(console: "Console", *lines: str) -> None:
         console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 
+def print_left_out(console: "Console", headings: list[str]) -> None:
+    """Say which columns `print_table` had no room for."""
+    if headings:
+        print_lines(console, f"left out, the terminal is too narrow: {', '.join(headings)}")
+
+
 def _printable(column: Column, encoding: str) -> Column:
     cells = [printable(cell, encoding) for cell in column.cells]
     return replace(column, heading=printable(column.heading, encoding), cells=cells)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cartpole_cli.cli.completion import complete_device, complete_recipe, complete_run
+from cartpole_cli.cli.completion import complete_device, complete_override, complete_recipe, complete_run
 from cartpole_cli.cli.outcome import as_argument
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
@@ -39,6 +39,7 @@ def train(
             metavar="[KEY=VALUE]...",
             help="Recipe fields to change, as in trainer.num_steps=5000.",
             show_default=False,
+            autocompletion=complete_override,
         ),
     ] = None,
     recipe: Annotated[

@@ -7,10 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.memory import memory_of
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe import PolicyRecipe
 
+BYTES_PER_WEIGHT = 16
+"""A float32, its gradient and Adam's two moments."""
 MAX_SIZE = 2**24
 """Of observations and actions."""
 
@@ -33,7 +36,7 @@ def build_policy(
         value_network: whether the algorithm learns a value function.
 
     Raises:
-        CartpoleError: the recipe's action head does not fit the environment's actions.
+        CartpoleError: the recipe's action head does not fit the environment's actions, or the network the memory.
     """
     num_actions = actions if isinstance(actions, int) else None
     low, high = ((), ()) if isinstance(actions, int) else actions
@@ -55,7 +58,20 @@ def build_policy(
         initial_log_std=recipe.initial_log_std,
         features=recipe.features,
     )
+    _check_fits(num_weights(architecture), streams)
     return PolicyNetwork(architecture, streams)
+
+
+def _check_fits(num_weights: int, streams: Streams) -> None:
+    """Raises CartpoleError if the device has no memory for the weights of all seeds."""
+    num_seeds, memory = len(streams.seeds), memory_of(streams.device)
+    needed = BYTES_PER_WEIGHT * num_weights * num_seeds
+    if memory is not None and needed > memory:
+        seeds = f" x {num_seeds:,} seeds" if num_seeds > 1 else ""
+        raise CartpoleError(
+            f"policy.hidden_sizes: {num_weights:,} weights{seeds} take {needed / 2**30:,.0f} GiB at least, and "
+            f"{streams.device.type} has {memory / 2**30:,.0f}; allowed: smaller layers or fewer seeds"
+        )
 
 
 def read_architecture(data: dict[str, Any]) -> Architecture:

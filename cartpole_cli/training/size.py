@@ -1,18 +1,16 @@
 """How large an iteration is: told before it starts, where it cannot fit into memory or will take minutes."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.memory import memory_of
 
 COPIES = 2
 """Of a rollout at the least: its steps, and these side by side."""
 SLOW = 20_000_000
 """Row passes of about a minute on one core."""
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class IterationSize:
 
     def check_fits(self, device: torch.device) -> None:
         """Raises CartpoleError if the device has no memory for it."""
-        memory = _memory(device)
+        memory = memory_of(device)
         if memory is not None and self.num_bytes > memory:
             raise CartpoleError(
                 f"an iteration of up to {self} takes {self.num_bytes / 2**30:,.0f} GiB at least, and {device.type} has "
@@ -53,17 +51,3 @@ class IterationSize:
         if self.num_rows * (1 + self.num_epochs) < SLOW:
             return None
         return f"note: an iteration is up to {self}, and {self.num_epochs} passes over them: that may take minutes"
-
-
-def _memory(device: torch.device) -> int | None:
-    """Bytes that a process may use there; None where the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-    try:
-        return min(physical, int(CGROUP_LIMIT.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no limit: "max"
-        return physical

@@ -98,6 +98,15 @@ def test_a_rollout_that_cannot_fit_is_refused_before_it_starts(capsys):
     assert not Path("runs").exists()
 
 
+def test_weights_that_cannot_fit_are_refused_before_they_are_made(capsys):
+    wide = "policy.hidden_sizes=[4096, 4096, 4096, 4096]"
+    line = captured(capsys, "train", "--recipe", "ppo", wide, "--seeds", "1024").line
+    assert line.startswith("error: policy.hidden_sizes: 100,716,544 weights x 1,024 seeds take 1,537 GiB at least"), (
+        line
+    )
+    assert not Path("runs").exists()
+
+
 def test_an_iteration_of_minutes_is_told_before_it_starts():
     slow = ("algorithm.steps_per_iteration=65536", "algorithm.num_epochs=100", "algorithm.minibatch_size=65536")
     running = start("train", "--recipe", "tiny.toml", "--name", "run", *slow)
