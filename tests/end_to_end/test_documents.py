@@ -14,7 +14,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("do
 ELSEWHERE = {
     "pip install -e .": ".ci/run installs by it",
     "pip install -e '.[dev]'": ".ci/run installs by it",
-    "pytest": ".ci/run tests by it",
+    "pytest -n auto --dist loadfile": ".ci/run tests by it",
     ".ci/run": "CI runs it",
     "pip install pre-commit": "a matter of the clone's own .git, tried by hand",
     "pre-commit install": "the same",
