@@ -110,7 +110,7 @@ class DPORecipe(Section):
     branch_from: Literal["start", "before_failure"] = "start"
     """Where groups begin: at an episode's start, or shortly before the failure of an episode played before."""
     steps_before_failure: PositiveInt = 20
-    """How shortly (branch_from = "before_failure")."""
+    """Steps before the failure at which groups branch (branch_from = "before_failure")."""
     pairs: Literal["best_worst", "all"] = "best_worst"
     """Which episodes of a group meet: the best and the worst, the second best and the second worst, and so on;
     or each with each, those of the widest margin first."""
@@ -125,9 +125,9 @@ class DPORecipe(Section):
     window: Literal["same_length", "last_k", "full"] = "same_length"
     """Steps that are compared: as many of both as the shorter has, the last of these, or whole episodes."""
     window_steps: PositiveInt = 20
-    """How many of the last (window = "last_k")."""
+    """How many of the last steps are compared (window = "last_k")."""
     loss: Literal["sigmoid", "ipo", "hinge", "robust"] = "sigmoid"
-    """Of the margin between the log-ratios of the chosen and of the rejected."""
+    """The loss, of the margin between the log-ratios of the chosen and the rejected episode."""
     beta: PositiveFloat = 0.1
     """Inverse temperature: the larger, the nearer the policy stays to the reference."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
