@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cartpole_cli.environments.registered import check_registered_or_repeated
-from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.errors import CartpoleError, did_you_mean, one_line
 from cartpole_cli.recipe import Recipe
 from cartpole_cli.recipe_files import load_recipe, recipe_from_text, resolve_recipe
 from cartpole_cli.runs.changes import HARMLESS, changes, forbidden_overrides, is_among, notes, problems
@@ -24,8 +24,8 @@ class Resumable:
     """A run to go on with.
 
     `recipe` is what to go on by; `state` what last.pth holds (None: it never wrote one), `digest` its SHA-256;
-    `manifest` what run.json says; `changed` the dotted keys in which `recipe` is another than before; `notes` what the
-    user should know.
+    `manifest` what run.json says; `is_over` whether no seed has anything left to learn; `changed` the dotted keys in
+    which `recipe` is another than before; `notes` what the user should know.
     """
 
     directory: RunDirectory
@@ -33,6 +33,7 @@ class Resumable:
     state: dict[str, Any] | None
     digest: str | None
     manifest: dict[str, Any]
+    is_over: bool
     changed: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -50,12 +51,7 @@ class Resumable:
     @property
     def has_ended(self) -> bool:
         """Whether all seeds have finished within the recipe's budget, and been scored."""
-        if self.state is None:
-            return False
-        settings, trainer = self.recipe.trainer, self.state["trainer"]
-        if not all(finished_seeds(trainer, settings.num_steps, settings.stop_at_return)):
-            return False
-        if settings.num_seeds > 1 and not self.directory.study.exists():
+        if not self.is_over or (self.recipe.trainer.num_seeds > 1 and not self.directory.study.exists()):
             return False
         whole = [self.directory, *self.folders.values()]
         return all(_status(directory) in {"finished", "failed"} for directory in whole) and all(
@@ -87,14 +83,20 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
         edited, after = (_edited(directory, before, given) for given in ((), overrides))
     except CartpoleError as error:
         raise CartpoleError(*(forbidden_overrides(before, overrides) or error.problems)) from error
-    found = list(problems(before, edited, after, state, directory))
+    settings = after.trainer
+    try:
+        found = list(problems(before, edited, after, state, directory))
+        is_over = state is not None and all(
+            finished_seeds(state["trainer"], settings.num_steps, settings.stop_at_return)
+        )
+        remarks = tuple(notes(before, after, state))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CartpoleError(f"{directory.last}: not a training to go on with: {one_line(error)}") from error
     if found:
         raise CartpoleError(*found)
     source = str(directory.last if state else directory.recipe)
     check_registered_or_repeated(after.environment.id, source, overrides)
-    return Resumable(
-        directory, after, state, digest, manifest, tuple(changes(before, after)), tuple(notes(before, after, state))
-    )
+    return Resumable(directory, after, state, digest, manifest, is_over, tuple(changes(before, after)), remarks)
 
 
 def _recipe_of(state: dict[str, Any] | None, directory: RunDirectory) -> Recipe:

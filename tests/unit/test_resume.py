@@ -16,7 +16,7 @@ import torch
 from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
-from cartpole_cli.runs.checkpoint import load_checkpoint
+from cartpole_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cartpole_cli.runs.ended import ended_summary
 from cartpole_cli.runs.metrics import trim_metrics
 from cartpole_cli.runs.reading import read_runs
@@ -458,6 +458,18 @@ def test_a_last_checkpoint_of_other_shapes_is_one_line(tmp_path: Path) -> None:
     run.state["trainer"]["policy"].popitem()
     with pytest.raises(CartpoleError, match="does not fit its recipe"):
         Session.resume(run, device=CPU, tell=print)
+
+
+@pytest.mark.parametrize("missing", ["runs", "trainer", "env_steps", "solved", "seeds"])
+def test_a_last_checkpoint_without_what_a_training_needs_is_one_line(missing: str, tmp_path: Path) -> None:
+    cut_short(create(recipe_of(), tmp_path, "run"), 2)
+    path = tmp_path / "run" / "last.pth"
+    content = load_checkpoint(path, "training")
+    content.pop(missing, None)
+    content.get("trainer", {}).pop(missing, None)
+    save_checkpoint(path, content)
+    with pytest.raises(CartpoleError, match=r"last\.pth: not a training to go on with: "):
+        load_resumable("run", tmp_path, ["trainer.num_steps=2000"])
 
 
 @pytest.mark.parametrize(
