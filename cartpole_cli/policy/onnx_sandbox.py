@@ -50,9 +50,10 @@ class Sandbox:
     def __init__(self) -> None:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         words = [*COMMAND, str(SECONDS)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         try:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(words, env=environment, **pipes)  # type: ignore[call-overload]
+            self._process = subprocess.Popen(
+                words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
         except OSError as error:
             raise CartpoleError(f"cannot be run in a process of its own ({error.strerror})") from error
         self._num_sessions = 0
