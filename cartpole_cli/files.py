@@ -59,16 +59,16 @@ def read_text(path: Path, most: int = MAX_TEXT) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path`, of the same ending, to write to: what is there in the end takes the place of `path`.
+def replacing(path: Path, *, ending: str = "") -> Iterator[Path]:
+    """A name beside `path`, with that ending, to write to: what is there in the end takes the place of `path`.
 
-    If anything goes wrong, `path` is as it was and the other name is gone. No folder is made, so that one that was
-    removed stays removed.
+    A killed process leaves it there: so it ends as our files do only where a library asks for that. If anything goes
+    wrong, `path` is as it was and the other name is gone. No folder is made: one that was removed stays removed.
 
     Raises:
         CartpoleError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.name}.tmp{ending}")
     try:
         yield temporary
         temporary.replace(path)

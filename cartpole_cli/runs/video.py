@@ -61,7 +61,11 @@ def film(
         os.environ.setdefault(device, "dummy")  # a file needs neither screen nor sound card
     codec, pixel_format = FORMATS[path.suffix]
     try:
-        with folders_for(path), replacing(path) as temporary, av.open(str(temporary), "w") as container:
+        with (
+            folders_for(path),
+            replacing(path, ending=path.suffix) as temporary,
+            av.open(str(temporary), "w") as container,
+        ):
             pictures = _frames(act, task, seed, start)
             first = next(pictures)
             stream: Any = container.add_stream(codec, rate=FRAMES_PER_SECOND)
