@@ -36,9 +36,8 @@ def describe_run(summary: "Summary", task: Task) -> str:
         return _interrupted(summary, effort)
     if summary.status == "failed":
         return describe_failure(summary)
-    assert summary.mean_return is not None
-    assert summary.min_return is not None
-    assert summary.ci95 is not None
+    if summary.mean_return is None or summary.min_return is None or summary.ci95 is None:
+        return f"finished after {effort}, without a best.pth to score"
     low, high = summary.ci95
     return (
         f"{'solved' if summary.solved else 'finished'} after {effort}\n"

@@ -102,3 +102,12 @@ def test_every_command_takes_an_odd_name_in_an_odd_folder(name, capsys):
 def test_a_runs_folder_that_is_a_dangling_link_is_one_line(capsys):
     Path("gone").symlink_to("nowhere")
     assert "gone" in train(capsys, "--runs-dir", "gone").line
+
+
+def test_a_finished_run_whose_results_are_removed_is_no_traceback(capsys):
+    train(capsys, "--name", "run")
+    for name in ("best.pth", "best.json", "evaluation.json"):
+        (Path("runs/run") / name).unlink()
+    ended = captured(capsys, "train", "--resume", "run")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[-1].endswith(", without a best.pth to score")
