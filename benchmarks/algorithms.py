@@ -25,7 +25,7 @@ from algorithms_figures import write_figures
 from algorithms_scores import read_scores
 from timing import CARTPOLE, circumstances, pin_to_one_core, run
 
-from cartpole_cli.recipe_files import find_recipe
+from cartpole_cli.recipe.files import find_recipe
 from cartpole_cli.training.aggregates import interquartile_mean
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmark"

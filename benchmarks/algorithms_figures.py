@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from algorithms_scores import PERFECT, SOLVED, Scores, read_scores
 
-from cartpole_cli.runs.curve_pictures import draw
-from cartpole_cli.runs.curves import X_LABELS, Y_LABELS, Curve, read_curve
+from cartpole_cli.plots.curves import X_LABELS, Y_LABELS, Curve, read_curve
+from cartpole_cli.plots.pictures import draw
 from cartpole_cli.training.aggregates import interquartile_mean, probability_of_improvement
 
 THRESHOLDS = np.linspace(0, PERFECT, 101)

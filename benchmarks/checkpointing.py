@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from cartpole_cli.recipe_files import find_recipe, load_recipe
+from cartpole_cli.recipe.files import find_recipe, load_recipe
 from cartpole_cli.runs.session import Session
 
 RECIPES = ("reinforce", "ppo", "grpo", "dpo")

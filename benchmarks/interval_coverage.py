@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cartpole_cli.robustness.statistics import Z95, Estimate, mean_of_shares, share
+from cartpole_cli.scoring.page.outcomes import Z95, Estimate, mean_of_shares, share
 
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -2,8 +2,8 @@
 
     python benchmarks/limits.py                  # the suite's slider grid, pushes 0.5-1.5 and 0.5-5
 
-Two experiments per setting of the sliders, with the page's physics (cartpole_cli/robustness/page.py) and a rail without
-ends, which only helps:
+Two experiments per setting of the sliders, with the page's physics (cartpole_cli/scoring/page/physics.py)
+and a rail without ends, which only helps:
 
 - held: the strongest push that the full 10 N, against the fall from the same moment on, keep from passing 90 degrees.
   Up to there the pole's acceleration falls with the force, so no force sequence holds more.
@@ -20,8 +20,8 @@ import itertools
 
 import numpy as np
 
-from cartpole_cli.robustness.page import MAX_FORCE, Sliders, page_step, push
-from cartpole_cli.robustness.suite_files import load_suite
+from cartpole_cli.scoring.page.physics import MAX_FORCE, Sliders, page_step, push
+from cartpole_cli.scoring.page.suite_files import load_suite
 
 STEPS_PER_SECOND = 50
 STRENGTHS = np.linspace(0.05, 5.0, 100)

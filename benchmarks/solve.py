@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from cartpole_cli.recipe_files import find_recipe, load_recipe
+from cartpole_cli.recipe.files import find_recipe, load_recipe
 from cartpole_cli.runs.session import Session, Summary
 
 RECIPES = [name + head for name in ("reinforce", "ppo", "grpo", "dpo") for head in ("", "-continuous")]

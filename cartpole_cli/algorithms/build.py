@@ -2,12 +2,12 @@
 
 from typing import assert_never
 
-from cartpole_cli.algorithm_recipes import AlgorithmRecipe, DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.algorithms.dpo import DPO
 from cartpole_cli.algorithms.grpo import GRPO
 from cartpole_cli.algorithms.interface import Algorithm
 from cartpole_cli.algorithms.ppo import PPO
 from cartpole_cli.algorithms.reinforce import Reinforce
+from cartpole_cli.recipe.algorithm import AlgorithmRecipe, DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 
 
 def build_algorithm(recipe: AlgorithmRecipe) -> Algorithm:

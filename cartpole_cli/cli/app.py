@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cartpole_cli.cli.best import best
-from cartpole_cli.cli.evaluate import evaluate
+from cartpole_cli.cli.eval import evaluate
 from cartpole_cli.cli.export import export
 from cartpole_cli.cli.plot import plot
 from cartpole_cli.cli.recipes import recipes_app

@@ -106,7 +106,7 @@ def _check_algorithm(name: str, runs: "list[Run]") -> None:
     """A name that no run has is a mistake, or an algorithm that was not used yet."""
     if any(run.algorithm == name for run in runs):
         return
-    from cartpole_cli.recipe_fields import VARIANTS
+    from cartpole_cli.recipe.fields import VARIANTS
 
     known = list(VARIANTS["algorithm"][1])
     if name not in known:
@@ -142,7 +142,7 @@ def _confirmed(runs: "list[Run]", num_episodes: int) -> "Iterator[Run]":
         task = progress.add_task("", total=len(runs))
         import torch  # a second, so something is shown before it
 
-        from cartpole_cli.runs.confirm import confirm
+        from cartpole_cli.scoring.confirm import confirm
 
         torch.set_num_threads(1)
         for count, run in enumerate(runs, start=1):

@@ -12,7 +12,7 @@ RUN_MARKS = ("run.json", "recipe.toml")
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Shipped recipes, and those in ./recipes and here."""
-    from cartpole_cli.recipe_files import shipped_recipes
+    from cartpole_cli.recipe.files import shipped_recipes
 
     own = [*_names(Path(), "*.toml"), *(name.removesuffix(".toml") for name in _names(Path("recipes"), "*.toml"))]
     return _starting(incomplete, [*shipped_recipes(), *own])
@@ -20,7 +20,7 @@ def complete_recipe(incomplete: str) -> list[str]:
 
 def complete_field(incomplete: str) -> list[str]:
     """Sections, algorithms and the dotted keys of fields."""
-    from cartpole_cli.recipe_fields import SECTIONS, VARIANTS, entries
+    from cartpole_cli.recipe.fields import SECTIONS, VARIANTS, entries
 
     variants = [name for _, members in VARIANTS.values() for name in members]
     keys = [entry.key for entry in entries()] if "." in incomplete else []
@@ -29,7 +29,7 @@ def complete_field(incomplete: str) -> list[str]:
 
 def complete_override(incomplete: str) -> list[str]:
     """SECTION.FIELD= and ~SECTION.FIELD."""
-    from cartpole_cli.recipe_fields import entries
+    from cartpole_cli.recipe.fields import entries
 
     keys = [entry.key for entry in entries()]
     return _starting(incomplete, [f"~{key}" for key in keys] if incomplete[:1] == "~" else [f"{key}=" for key in keys])

@@ -30,14 +30,14 @@ def export(
 
     Beside it comes a .json of observations and outputs, to test the page with.
     """
-    from cartpole_cli.runs.targets import find_checkpoint
+    from cartpole_cli.runs.find import find_checkpoint
 
     source = find_checkpoint(checkpoint, runs_dir)
     target = output or source.with_suffix(".onnx")
     if not (quiet or as_json):
         print(printable(f"exporting {source}"), flush=True)
 
-    from cartpole_cli.runs.publish import publish
+    from cartpole_cli.deploy.publish import publish
 
     published = publish(source, target, opset)
     if as_json:

@@ -48,8 +48,8 @@ def plot(
 
     A seed that was solved holds its last value.
     """
-    from cartpole_cli.runs.curve_pictures import check_can_draw, draw
-    from cartpole_cli.runs.curves import X_LABELS, Y_LABELS, read_curve
+    from cartpole_cli.plots.curves import X_LABELS, Y_LABELS, read_curve
+    from cartpole_cli.plots.pictures import check_can_draw, draw
 
     if output is not None:
         check_can_draw(output)
@@ -60,7 +60,7 @@ def plot(
         return
     from rich.console import Console
 
-    from cartpole_cli.cli.chart import chart
+    from cartpole_cli.cli.plot_chart import chart
 
     console = Console(highlight=False)
     utf = "utf" in console.encoding.lower()

@@ -12,7 +12,7 @@ from cartpole_cli.cli.completion import complete_field, complete_recipe
 from cartpole_cli.errors import printable
 
 if TYPE_CHECKING:
-    from cartpole_cli.recipe_fields import Entry
+    from cartpole_cli.recipe.fields import Entry
 
 MIN_WIDTH, MAX_WIDTH = 20, 100
 INDENT = "    "
@@ -24,7 +24,7 @@ recipes_app = typer.Typer(help="List, show, copy and explain recipes.", rich_mar
 def list_recipes(context: typer.Context) -> None:
     """List the shipped recipes; show, copy or explain one."""
     if context.invoked_subcommand is None:
-        from cartpole_cli.recipe_files import describe, shipped_recipes
+        from cartpole_cli.recipe.files import describe, shipped_recipes
 
         recipes = shipped_recipes()
         width = max(map(len, recipes))
@@ -37,7 +37,7 @@ def schema() -> None:
     """Print the JSON Schema of a recipe, for an editor that completes and checks TOML."""
     import json
 
-    from cartpole_cli.recipe import Recipe
+    from cartpole_cli.recipe.recipe import Recipe
 
     print(json.dumps(Recipe.model_json_schema(), indent=2))
 
@@ -45,7 +45,7 @@ def schema() -> None:
 @recipes_app.command()
 def show(name: Annotated[str, typer.Argument(help="A recipe's name or path.", autocompletion=complete_recipe)]) -> None:
     """Print a recipe."""
-    from cartpole_cli.recipe_files import find_recipe, read_recipe
+    from cartpole_cli.recipe.files import find_recipe, read_recipe
 
     print(read_recipe(find_recipe(name)), end="")
 
@@ -56,7 +56,7 @@ def copy(
     path: Annotated[Path, typer.Argument(help="A file, or a folder to put it in.")] = Path(),
 ) -> None:
     """Copy a recipe, to edit it."""
-    from cartpole_cli.recipe_files import copy_recipe
+    from cartpole_cli.recipe.files import copy_recipe
 
     print(printable(str(copy_recipe(name, path))))
 
@@ -77,7 +77,7 @@ def explain_fields(
     A field is written as the command line takes it, SECTION.FIELD=VALUE. "unset": it has no value by default;
     SECTION.FIELD=null unsets it, ~SECTION.FIELD gives a field its default.
     """
-    from cartpole_cli.recipe_fields import entries, entries_about, heading
+    from cartpole_cli.recipe.fields import entries, entries_about, heading
 
     said = ""
     for entry in entries() if topic is None else entries_about(topic):

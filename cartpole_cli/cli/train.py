@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cartpole_cli.cli.completion import complete_device, complete_override, complete_recipe, complete_run
-from cartpole_cli.cli.outcome import as_argument
+from cartpole_cli.cli.train_outcome import as_argument
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
-    from cartpole_cli.cli.console import TrainingDisplay
-    from cartpole_cli.cli.outcome import Task
-    from cartpole_cli.recipe import Recipe
+    from cartpole_cli.cli.train_display import TrainingDisplay
+    from cartpole_cli.cli.train_outcome import Task
+    from cartpole_cli.recipe.recipe import Recipe
     from cartpole_cli.runs.resume import Resumable
     from cartpole_cli.runs.session import Session
     from cartpole_cli.runs.summary import StudySummary, Summary
@@ -61,7 +61,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Train a policy and write its run folder."""
-    from cartpole_cli.recipe_files import find_recipe, load_recipe
+    from cartpole_cli.recipe.files import find_recipe, load_recipe
 
     options = {"seed": seed, "num_seeds": seeds, "device": device}
     changes = [*(overrides or []), *(f"trainer.{key}={value}" for key, value in options.items() if value is not None)]
@@ -114,7 +114,7 @@ def _tell_ended(run: "Resumable", *, quiet: bool, as_json: bool) -> "Summary | S
     """Say how a run ended that has nothing left to do; nothing is written."""
     from rich.console import Console
 
-    from cartpole_cli.cli.outcome import describe_rest
+    from cartpole_cli.cli.train_outcome import describe_rest
     from cartpole_cli.runs.ended import ended_summary
 
     console = Console(stderr=as_json, quiet=quiet, highlight=False)
@@ -125,7 +125,7 @@ def _tell_ended(run: "Resumable", *, quiet: bool, as_json: bool) -> "Summary | S
 
 
 def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool) -> "Summary | StudySummary":
-    from cartpole_cli.cli.console import PipeConsole
+    from cartpole_cli.cli.train_display import PipeConsole
 
     console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False)
     _print(console, f"{recipe.algorithm.name} on {printable(recipe.environment.id)}, {_seeds(recipe.seeds)}")
@@ -163,8 +163,8 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
 
 
 def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
-    from cartpole_cli.cli.console import TrainingDisplay
-    from cartpole_cli.cli.views import Goal
+    from cartpole_cli.cli.train_display import TrainingDisplay
+    from cartpole_cli.cli.train_views import Goal
 
     display = TrainingDisplay(
         console,
@@ -184,7 +184,7 @@ def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
 def _report(console: "Console", summary: "Summary | StudySummary", recipe: "Recipe", *, as_json: bool) -> None:
     """The outcome, for people and for scripts; of a failure even a quiet command says a line."""
     if console.quiet and summary.status == "failed":
-        from cartpole_cli.cli.outcome import describe_failure
+        from cartpole_cli.cli.train_outcome import describe_failure
 
         for line in describe_failure(summary).splitlines():
             _tell(line)
@@ -194,7 +194,7 @@ def _report(console: "Console", summary: "Summary | StudySummary", recipe: "Reci
 
 
 def _show(console: "Console", summary: "Summary | StudySummary", task: "Task") -> None:
-    from cartpole_cli.cli.outcome import describe_run, describe_study, study_table
+    from cartpole_cli.cli.train_outcome import describe_run, describe_study, study_table
     from cartpole_cli.runs.summary import Summary
 
     if isinstance(summary, Summary):

@@ -5,14 +5,6 @@ from typing import assert_never
 
 import torch
 
-from cartpole_cli.environment_recipes import (
-    DisturbRecipe,
-    GymnasiumEnvironment,
-    NativeEnvironment,
-    PhysicsRecipe,
-    RandomizeRecipe,
-    StartRecipe,
-)
 from cartpole_cli.environments import swing_up
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import TrainingEnvironment, VectorEnvironment
@@ -22,6 +14,14 @@ from cartpole_cli.environments.randomized import RandomizedCartPole
 from cartpole_cli.environments.rewards import balance_reward, swing_up_reward
 from cartpole_cli.environments.simulator import ANGLE_LIMIT, POSITION_LIMIT, CartPoleSimulator
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.environment import (
+    DisturbRecipe,
+    GymnasiumEnvironment,
+    NativeEnvironment,
+    PhysicsRecipe,
+    RandomizeRecipe,
+    StartRecipe,
+)
 
 CART_POLE_STEPS = 500
 

@@ -10,7 +10,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.memory import memory_of
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import PolicyRecipe
+from cartpole_cli.recipe.recipe import PolicyRecipe
 
 BYTES_PER_WEIGHT = 16
 """A float32, its gradient and Adam's two moments."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cartpole_cli.environment_recipes import Problem
-from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_errors import COMMAND_LINE
-from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.recipe.environment import Problem
+from cartpole_cli.recipe.errors import COMMAND_LINE
+from cartpole_cli.recipe.files import load_recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.training.trainer import finished_seeds
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe.recipe import Recipe
 
 PACKAGES = ("cartpole-cli", "torch", "numpy", "gymnasium")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from cartpole_cli.environments.registered import check_registered_or_repeated
 from cartpole_cli.errors import CartpoleError, did_you_mean, one_line
-from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_files import load_recipe, recipe_from_text, resolve_recipe
+from cartpole_cli.recipe.files import load_recipe, recipe_from_text, resolve_recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.changes import HARMLESS, changes, forbidden_overrides, is_among, notes, problems
 from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory

@@ -7,9 +7,10 @@ from uuid import uuid4
 
 from torch import Tensor
 
+from cartpole_cli.environments.film import film
 from cartpole_cli.files import aside, make_folder, move, write_file
 from cartpole_cli.policy.network import PolicyNetwork
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_json
 from cartpole_cli.runs.manifest import of_seed
@@ -17,7 +18,6 @@ from cartpole_cli.runs.metrics import trim_metrics
 from cartpole_cli.runs.summary import Summary
 from cartpole_cli.runs.trackers import Tracker, WandbMode, build_trackers
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
-from cartpole_cli.runs.video import film
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import SeedReport
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.environments.film import check_can_film
 from cartpole_cli.environments.registered import import_module_of
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.files import write_file
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_json
 from cartpole_cli.runs.lock import FolderLock
@@ -25,7 +26,6 @@ from cartpole_cli.runs.seed_run import seed_runs
 from cartpole_cli.runs.summary import StudySummary, Summary, summarize_study
 from cartpole_cli.runs.trackers import wandb_modes
 from cartpole_cli.runs.trailer import digest_of
-from cartpole_cli.runs.video import check_can_film
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import Report

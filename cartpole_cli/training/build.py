@@ -6,14 +6,14 @@ from functools import partial
 
 import torch
 
-from cartpole_cli.algorithm_recipes import PPORecipe, ReinforceRecipe
 from cartpole_cli.algorithms.build import build_algorithm
 from cartpole_cli.environments.build import build_environment, build_judge
 from cartpole_cli.environments.interface import DiscreteActions, TrainingEnvironment
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe.algorithm import PPORecipe, ReinforceRecipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.training.evaluation import Evaluator
 from cartpole_cli.training.optimizer import Adam
 from cartpole_cli.training.size import IterationSize

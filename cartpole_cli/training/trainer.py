@@ -24,7 +24,7 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.training.evaluation import Evaluation, Evaluator
 from cartpole_cli.training.optimizer import Adam
 from cartpole_cli.training.reports import Report, SeedReport
-from cartpole_cli.training.statistics import EpisodeStatistics, UpdateStatistics
+from cartpole_cli.training.sums import EpisodeStatistics, UpdateStatistics
 
 NO_SCORE = (-math.inf, -math.inf)
 """Of a seed that has no best checkpoint."""

@@ -1,6 +1,6 @@
 """The recipes whose exports are run in the browser."""
 
-from cartpole_cli.recipe_files import shipped_recipes
+from cartpole_cli.recipe.files import shipped_recipes
 
 RECIPES = [name for name in shipped_recipes() if not name.startswith("ladder/")]
 # What takes minutes is cut short: enough to balance, for `unbreakable` only to be run.

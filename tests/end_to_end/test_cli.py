@@ -15,8 +15,8 @@ import torch
 from commands import COMMAND, Ended, captured, in_terminal, plain, process
 from commands import TINY as CHANGES
 
-from cartpole_cli.cli import console
-from cartpole_cli.recipe_files import describe, load_recipe, shipped_recipes
+from cartpole_cli.cli import train_display as console
+from cartpole_cli.recipe.files import describe, load_recipe, shipped_recipes
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.training.evaluation import Evaluator
 

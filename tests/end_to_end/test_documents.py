@@ -58,7 +58,7 @@ def shortened(line: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def _brief_suite(tmp_path: Path) -> None:
     """The shipped suite, as a file, with fewer seconds."""
-    suite = (ROOT / "cartpole_cli" / "robustness" / "suites" / "page.toml").read_text(encoding="utf-8")
+    suite = (ROOT / "cartpole_cli" / "scoring" / "page" / "suites" / "page.toml").read_text(encoding="utf-8")
     assert "\nseconds = 60\n" in suite
     (tmp_path / BRIEF).write_text(suite.replace("\nseconds = 60\n", "\nseconds = 6\n"), encoding="utf-8")
 

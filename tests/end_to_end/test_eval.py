@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
 
 HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy", "av", "pygame")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, Ended, process
 
-from cartpole_cli.recipe_fields import entries
+from cartpole_cli.recipe.fields import entries
 
 HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy", "matplotlib", "scipy")
 

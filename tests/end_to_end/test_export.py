@@ -15,12 +15,12 @@ import pytest
 import torch
 from commands import CONTINUOUS, Ended, captured, train_tiny
 
-from cartpole_cli import onnx_export
+from cartpole_cli.deploy import graph
 from cartpole_cli.environments import build
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_files import load_recipe, resolve_recipe
+from cartpole_cli.recipe.files import load_recipe, resolve_recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy, save_checkpoint
 
 HERE = Path(build.__file__).parents[2]
@@ -402,7 +402,7 @@ def test_an_output_that_cannot_be_written_is_told_in_one_line_and_nothing_is(exp
 
 
 def test_a_file_that_fails_its_verification_is_not_written(export, runs, tmp_path, monkeypatch):
-    build = onnx_export._build
+    build = graph._build
 
     def wrong(*arguments):
         model = build(*arguments)
@@ -410,7 +410,7 @@ def test_a_file_that_fails_its_verification_is_not_written(export, runs, tmp_pat
         weights.raw_data = bytes(reversed(weights.raw_data[:4])) + weights.raw_data[4:]
         return model
 
-    monkeypatch.setattr(onnx_export, "_build", wrong)
+    monkeypatch.setattr(graph, "_build", wrong)
     before = tree(tmp_path)
     ended = export("clip", "--quiet")
     assert ended.code == 2

@@ -42,7 +42,7 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe_files import find_recipe, load_recipe
+from cartpole_cli.recipe.files import find_recipe, load_recipe
 from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.resume import load_resumable
 from cartpole_cli.runs.session import Session

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cartpole_cli.recipe_files import shipped_recipes
+from cartpole_cli.recipe.files import shipped_recipes
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_fields import VARIANTS
-from cartpole_cli.recipe_files import shipped_recipes
+from cartpole_cli.recipe.fields import VARIANTS
+from cartpole_cli.recipe.files import shipped_recipes
+from cartpole_cli.recipe.recipe import Recipe
 
 KNOWN = {
     "$defs",

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, TINY, Ended, captured, in_terminal, plain, process
 
-from cartpole_cli.cli import console
-from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.cli import train_display as console
+from cartpole_cli.recipe.files import load_recipe
 from cartpole_cli.runs.session import Session
 from cartpole_cli.training.aggregates import interquartile_mean
 

@@ -14,17 +14,17 @@ from commands import captured
 from damage import train
 from onnx import TensorProto, helper, numpy_helper
 
+from cartpole_cli.deploy import sandbox as onnx_sandbox
+from cartpole_cli.deploy.onnx_policy import OnnxPolicy
+from cartpole_cli.deploy.sandbox import Sandbox
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.policy import onnx_sandbox
-from cartpole_cli.policy.onnx_policy import OnnxPolicy
-from cartpole_cli.policy.onnx_sandbox import Sandbox
 
 FLIPS = 1000
 LOAD_EACH = """
 import sys
 from pathlib import Path
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.policy.onnx_policy import OnnxPolicy
+from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 loaded = 0
 for path in sorted(Path("flips").iterdir()):
     Path("at").write_text(path.name)

@@ -12,7 +12,7 @@ from damage import check_undamaged, contents, files_in, same, train
 from full_disk import FullDisk
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe_files import copy_recipe, find_recipe
+from cartpole_cli.recipe.files import copy_recipe, find_recipe
 
 NO_SPACE = r"error: \S+: (cannot be written|cannot be made|cannot make the run's folder) \(No space left on device\)"
 GRID = """

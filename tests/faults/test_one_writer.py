@@ -11,7 +11,7 @@ from commands import captured, end, start
 from damage import ENDLESS, train
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.recipe.files import load_recipe
 from cartpole_cli.runs.resume import load_resumable
 from cartpole_cli.runs.session import Session
 

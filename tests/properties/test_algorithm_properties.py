@@ -18,7 +18,7 @@ from cartpole_cli.algorithms.reinforce import Reinforce
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.training.statistics import EpisodeStatistics
+from cartpole_cli.training.sums import EpisodeStatistics
 
 FEATURES = 3
 HEADS = {"categorical": {"num_actions": 2}, "gaussian": {"action_low": (-10.0,), "action_high": (10.0,)}}

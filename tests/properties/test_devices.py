@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
-from cartpole_cli.recipe import MIN_GROUPS, NativeEnvironment, Recipe, TrainerRecipe
+from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.recipe.recipe import MIN_GROUPS, NativeEnvironment, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
 

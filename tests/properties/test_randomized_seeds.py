@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe
-from cartpole_cli.environment_recipes import DisturbRecipe, NativeEnvironment, RandomizeRecipe, StartRecipe
-from cartpole_cli.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
+from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe
+from cartpole_cli.recipe.environment import DisturbRecipe, NativeEnvironment, RandomizeRecipe, StartRecipe
+from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_files import load_recipe, shipped_recipes
+from cartpole_cli.recipe.files import load_recipe, shipped_recipes
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.session import Session
 
 VALID = [load_recipe(path).model_dump(mode="json", exclude_none=True) for path in shipped_recipes().values()]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.algorithms.dpo import DPO
 from cartpole_cli.algorithms.rows import ROWS_PER_PART
-from cartpole_cli.recipe import (
+from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.recipe.recipe import (
     MIN_GROUPS,
     GymnasiumEnvironment,
     NativeEnvironment,

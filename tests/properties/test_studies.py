@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
-from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.recipe.files import load_recipe
+from cartpole_cli.recipe.recipe import GymnasiumEnvironment, NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.runs.resume import load_resumable
 from cartpole_cli.runs.session import Session

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartpole_cli.cli.chart import HEIGHT, chart
+from cartpole_cli.cli.plot_chart import HEIGHT, chart
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.runs.curves import Curve, SeedCurve, over_seeds, read_curve
+from cartpole_cli.plots.curves import Curve, SeedCurve, over_seeds, read_curve
 from cartpole_cli.training.aggregates import interquartile_mean, interquartile_means
 
 

@@ -8,13 +8,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from cartpole_cli.environment_recipes import (
-    DisturbRecipe,
-    NativeEnvironment,
-    PhysicsRecipe,
-    RandomizeRecipe,
-    StartRecipe,
-)
 from cartpole_cli.environments.build import build_environment, build_judge
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.environments.randomization import STANDARD
@@ -22,7 +15,14 @@ from cartpole_cli.environments.randomized import RandomizedCartPole
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe_files import resolve_recipe
+from cartpole_cli.recipe.environment import (
+    DisturbRecipe,
+    NativeEnvironment,
+    PhysicsRecipe,
+    RandomizeRecipe,
+    StartRecipe,
+)
+from cartpole_cli.recipe.files import resolve_recipe
 
 SECTIONS = {
     "physics": PhysicsRecipe(gravity=5.0),

@@ -16,7 +16,7 @@ from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import (
+from cartpole_cli.recipe.recipe import (
     GymnasiumEnvironment,
     NativeEnvironment,
     PolicyRecipe,

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.algorithm_recipes import DPORecipe
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.experience import Rollout, collect_branches, collect_episodes
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
+from cartpole_cli.recipe.algorithm import DPORecipe
+from cartpole_cli.recipe.recipe import NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
 

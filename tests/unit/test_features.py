@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from cartpole_cli.onnx_export import export_policy
+from cartpole_cli.deploy.graph import export_policy
+from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 from cartpole_cli.policy.features import build_features
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
-from cartpole_cli.policy.onnx_policy import OnnxPolicy
 from cartpole_cli.randomness import Streams
 
 CPU = torch.device("cpu")

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.algorithm_recipes import ReinforceRecipe
 from cartpole_cli.algorithms import grpo, reinforce
 from cartpole_cli.algorithms.grpo import GRPO, Batch, Targets, aggregation_weight
 from cartpole_cli.algorithms.reinforce import Reinforce
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import NativeEnvironment, Recipe, TrainerRecipe
+from cartpole_cli.recipe.algorithm import ReinforceRecipe
+from cartpole_cli.recipe.recipe import NativeEnvironment, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 
 S, T, N, O, G = 2, 4, 6, 4, 3  # noqa: E741  (O is the observation size in every signature)

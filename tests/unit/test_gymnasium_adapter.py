@@ -14,7 +14,6 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
 from cartpole_cli.environments.physics import Physics, cart_pole_step
@@ -23,7 +22,8 @@ from cartpole_cli.experience import Rollout, collect_episodes, collect_steps
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import MIN_GROUPS, GymnasiumEnvironment, PolicyRecipe, Recipe, TrainerRecipe
+from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.recipe.recipe import MIN_GROUPS, GymnasiumEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 
 MODES = pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])

@@ -7,9 +7,9 @@ import pytest
 
 from cartpole_cli import intervals
 from cartpole_cli.intervals import RESAMPLES, bootstrap_mean
-from cartpole_cli.robustness.statistics import mean
+from cartpole_cli.scoring.motion import probability_of_improvement
+from cartpole_cli.scoring.page.outcomes import mean
 from cartpole_cli.training.evaluation import Evaluation
-from cartpole_cli.training.scoring import probability_of_improvement
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100, 1001])

@@ -5,8 +5,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from cartpole_cli.policy.onnx_batching import batched
-from cartpole_cli.policy.onnx_policy import OnnxPolicy
+from cartpole_cli.deploy.onnx_batching import batched
+from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 
 GENERATOR = np.random.default_rng(0)
 CONSTANTS = {

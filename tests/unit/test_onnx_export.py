@@ -12,14 +12,14 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor
 
-from cartpole_cli import onnx_export
+from cartpole_cli.deploy import graph
+from cartpole_cli.deploy.graph import Export, export_policy
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.onnx_export import Export, export_policy
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe_files import load_recipe, shipped_recipes
+from cartpole_cli.recipe.files import load_recipe, shipped_recipes
 
 FORCES = {"action_low": (-10.0,), "action_high": (10.0,)}
 KINDS = {"discrete": {"num_actions": 2}, "clip": FORCES | {"squash": "clip"}, "tanh": FORCES | {"squash": "tanh"}}
@@ -309,14 +309,14 @@ MISTAKES = [one_weight, shifted_bias, not_a_number, negated, other_activation, c
 
 
 def export_with(monkeypatch, mistake, policy: PolicyNetwork) -> Export:
-    build = onnx_export._build
+    build = graph._build
 
     def wrong(*arguments):
         model = build(*arguments)
         mistake(model)
         return model
 
-    monkeypatch.setattr(onnx_export, "_build", wrong)
+    monkeypatch.setattr(graph, "_build", wrong)
     return export(policy)
 
 
@@ -333,13 +333,13 @@ def test_an_unlimited_observation_is_caught(monkeypatch):
 
 
 def test_other_episodes_are_caught(monkeypatch):
-    play = onnx_export.play
+    play = graph.play
 
     def longer_by_a_step(policy, judge):
         returns = play(policy, judge)
-        return returns + 1 if isinstance(policy, onnx_export.OnnxPolicy) else returns
+        return returns + 1 if isinstance(policy, graph.OnnxPolicy) else returns
 
-    monkeypatch.setattr(onnx_export, "play", longer_by_a_step)
+    monkeypatch.setattr(graph, "play", longer_by_a_step)
     with pytest.raises(CartpoleError, match="episodes"):
         export(policy_of("discrete"))
 

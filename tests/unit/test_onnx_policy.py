@@ -6,8 +6,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.policy.onnx_policy import OnnxPolicy
 
 Shape = tuple[int | str, ...] | None
 

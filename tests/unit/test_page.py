@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from cartpole_cli.robustness.episodes import Episodes
-from cartpole_cli.robustness.page import Sliders, is_upright, page_step, push
-from cartpole_cli.robustness.play import play
-from cartpole_cli.robustness.timing import Pushes, timing
+from cartpole_cli.scoring.page.episodes import Episodes
+from cartpole_cli.scoring.page.physics import Sliders, is_upright, page_step, push
+from cartpole_cli.scoring.page.simulate import play
+from cartpole_cli.scoring.page.timing import Pushes, timing
 
 DEFAULT = {"gravity": 9.8, "cart_mass": 1.0, "pole_length": 1.0}
 NO_PUSHES = Pushes(np.empty(0), np.empty(0))
@@ -80,7 +80,7 @@ def played_states(starts, rows, timings):
         return states[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cartpole_cli.robustness.play.page_step", record)
+        patch.setattr("cartpole_cli.scoring.page.simulate.page_step", record)
         play(lambda seen: np.float64(seen) @ GAINS, episodes, lambda done: None)
     return np.stack([np.array(starts).T, *states])
 

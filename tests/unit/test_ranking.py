@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe_files import load_recipe, shipped_recipes
+from cartpole_cli.recipe.files import load_recipe, shipped_recipes
 from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.ranking import as_plain_data, distinguishable, ranked, winner
 from cartpole_cli.runs.reading import Run, read_runs

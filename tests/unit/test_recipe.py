@@ -8,17 +8,17 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
-from cartpole_cli.recipe_fields import SECTIONS, VARIANTS, entries
-from cartpole_cli.recipe_files import (
+from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.recipe.fields import SECTIONS, VARIANTS, entries
+from cartpole_cli.recipe.files import (
     copy_recipe,
     describe,
     find_recipe,
     load_recipe,
     shipped_recipes,
 )
+from cartpole_cli.recipe.recipe import GymnasiumEnvironment, NativeEnvironment, Recipe
 
 SHIPPED = sorted(shipped_recipes().items())
 MODELS = [*SECTIONS.values(), *(member for _, members in VARIANTS.values() for member in members.values())]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.algorithms.grpo import GRPO
 from cartpole_cli.policy.network import PolicyNetwork
-from cartpole_cli.recipe import NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
+from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.recipe.recipe import NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
 

@@ -13,9 +13,9 @@ import pytest
 import tomli_w
 import torch
 
-from cartpole_cli.algorithm_recipes import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import GymnasiumEnvironment, NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
+from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
+from cartpole_cli.recipe.recipe import GymnasiumEnvironment, NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cartpole_cli.runs.ended import ended_summary
 from cartpole_cli.runs.metrics import trim_metrics

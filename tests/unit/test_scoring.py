@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.environments.build import build_judge
 from cartpole_cli.environments.interface import DiscreteActions, Transition
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.randomness import Streams
-from cartpole_cli.runs.scorecard import compare
+from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
+from cartpole_cli.scoring.motion import probability_of_improvement, score
+from cartpole_cli.scoring.scorecard import compare
 from cartpole_cli.training.evaluation import play
-from cartpole_cli.training.scoring import probability_of_improvement, score
 
 TWO_PUSHES = DiscreteActions(2)
 

@@ -13,8 +13,8 @@ import torch
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import Recipe
-from cartpole_cli.recipe_files import load_recipe
+from cartpole_cli.recipe.files import load_recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs import seed_run
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.runs.session import Session

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.robustness.suite_files import load_suite, shipped_suites
+from cartpole_cli.scoring.page.suite_files import load_suite, shipped_suites
 
 RIGHT = """
 seconds = 10

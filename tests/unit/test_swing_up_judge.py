@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.environment_recipes import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.environments.build import build_judge
 from cartpole_cli.environments.judge import GymnasiumSwingUp
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.training.build import build_evaluator, build_trainer
 from cartpole_cli.training.evaluation import play
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cartpole_cli.errors import CartpoleError
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.session import Session
 from cartpole_cli.runs.trackers import MetricsFile, WandbTracker
 
@@ -467,7 +467,7 @@ def test_wandb_is_imported_only_when_it_is_on(tmp_path):
     script = f"""
 import sys, torch
 from pathlib import Path
-from cartpole_cli.recipe import Recipe
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.session import Session
 for type, mode in [("disabled", "online"), ("wandb", "disabled")]:
     logger, environment = {{"type": type, "mode": mode}}, {{"backend": "native", "num_envs": 2}}

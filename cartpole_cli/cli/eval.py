@@ -1,0 +1,126 @@
+"""`cartpole eval`."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import typer
+
+from cartpole_cli.cli.completion import complete_device, complete_run
+from cartpole_cli.cli.eval_scores import print_scores
+from cartpole_cli.cli.eval_suite import show_suite
+from cartpole_cli.cli.progress import ScoringProgress
+from cartpole_cli.errors import CartpoleError, printable
+
+EXIT_BELOW_THRESHOLD = 1
+DEFAULT_EPISODES = 100
+
+
+def evaluate(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TARGET...",
+            help="Checkpoints, runs or studies (folders or names), or ONNX files.",
+            autocompletion=complete_run,
+        ),
+    ],
+    suite: Annotated[
+        str | None, typer.Option(help="Put them to a page's conditions instead: 'page', or a file of your own.")
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Episodes of each; default 100, or the suite's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the start states; the same for all targets.")] = 0,
+    environment: Annotated[str | None, typer.Option(help="Gymnasium id; default: what it was trained on.")] = None,
+    stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample actions instead of the likeliest.")] = False,
+    horizon: Annotated[int | None, typer.Option(min=1, max=100_000, help="Time limit in steps.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Exit with 1 if a mean return (a suite's overall %) is below.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = "cpu",
+    video: Annotated[Path | None, typer.Option(help="Film the first episode: a .mp4 or .gif ([video] extra).")] = None,
+    heatmap: Annotated[
+        Path | None, typer.Option(help="Draw where on a suite's slider grid it stands: a .png ([plot] extra).")
+    ] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Score policies in Gymnasium's own equations, or under web-page conditions (--suite page).
+
+    --json prints {"targets": [...], "comparisons": [...], "studies": [...]}, with --suite {"targets": [...]}.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise CartpoleError(f"--threshold {threshold}: allowed: a finite number")
+    if suite is not None:
+        given = {"environment": environment, "stochastic": stochastic, "horizon": horizon, "video": video}
+        unfit = [f"--{name}" for name, value in given.items() if value not in {None, False}]
+        if unfit:
+            raise CartpoleError(f"{', '.join(unfit)}: a suite has its own episodes; leave out, or leave out --suite")
+        overall = show_suite(
+            targets,
+            suite,
+            runs_dir,
+            device=device,
+            seed=seed,
+            episodes=episodes,
+            heatmap=heatmap,
+            as_json=as_json,
+        )
+        below = threshold is not None and min(overall) * 100 < threshold
+    else:
+        if heatmap is not None:
+            raise CartpoleError("--heatmap: draws a suite's slider grid; expected --suite page with it")
+        scoring = Scoring(
+            device=device,
+            episodes=episodes or DEFAULT_EPISODES,
+            seed=seed,
+            environment_id=environment,
+            stochastic=stochastic,
+            horizon=horizon,
+        )
+        cards = _score(targets, runs_dir, scoring, video)
+        print_scores(cards, as_json)
+        if video is not None and not as_json:
+            print(f"filmed: {printable(str(video))}")
+        below = threshold is not None and any(card["mean_return"] < threshold for card in cards)
+    if below:
+        raise typer.Exit(EXIT_BELOW_THRESHOLD)
+
+
+class Scoring(TypedDict):
+    """How targets are scored."""
+
+    device: str
+    episodes: int
+    seed: int
+    environment_id: str | None
+    stochastic: bool
+    horizon: int | None
+
+
+def _score(targets: list[str], runs_dir: Path, scoring: Scoring, video: Path | None) -> list[dict[str, Any]]:
+    with ScoringProgress("steps") as progress:
+        import torch
+
+        from cartpole_cli.environments.film import FORMATS, check_can_film
+        from cartpole_cli.runs.find import runs_of
+        from cartpole_cli.scoring.scorecard import make_scorecard
+
+        if video is not None:
+            check_can_film()
+            if video.suffix not in FORMATS:
+                raise CartpoleError(f"{video}: not a film's name; allowed: {' or '.join(FORMATS)}")
+        torch.set_num_threads(1)  # more only get in each other's way with tensors this small
+        named = [(run, name if run != name else None) for name in targets for run in runs_of(name, runs_dir)]
+        return [
+            make_scorecard(
+                target,
+                runs_dir,
+                **scoring,
+                study=study,
+                video=video if place == 0 else None,
+                on_step=progress.follow(target),
+            )
+            for place, (target, study) in enumerate(named)
+        ]

@@ -1,0 +1,91 @@
+"""A checkpoint leaves the house: the ONNX file, what is known about it inside, and pairs to test it with beside it."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cartpole_cli.deploy.graph import NUM_EPISODES, NUM_STATES, export_policy
+from cartpole_cli.errors import CartpoleError, reading
+from cartpole_cli.files import folders_for, read_bytes, write_file
+from cartpole_cli.runs.directory import RunDirectory
+from cartpole_cli.runs.fields import Reader
+from cartpole_cli.runs.saved_policy import SavedPolicy, load_saved_policy
+from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
+
+MAX_NAME = 60
+PACKAGES = ("cartpole-cli", "torch", "onnx", "onnxruntime")
+
+
+def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
+    """Export the policy in the checkpoint `source`; what was written, as plain data.
+
+    Raises:
+        CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or a target that is
+            no .onnx file's name or cannot be written; nothing is left behind then.
+    """
+    if target.suffix != ".onnx" or target == source:
+        raise CartpoleError(f"{target}: not a name to export to; expected another one that ends in .onnx")
+    torch.set_num_threads(1)
+    saved = load_saved_policy(source, torch.device("cpu"))
+    try:
+        if not saved.recipe.environment.is_cart_pole:
+            raise CartpoleError(f"trained on {saved.recipe.environment.id}: only cart-pole policies can be exported")
+        exported = export_policy(saved.policy, opset=opset, metadata=_metadata(saved))
+    except CartpoleError as error:
+        raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
+    golden = target.with_name(f"{target.name}.json")
+    with reading(golden):
+        before = read_bytes(golden) if golden.is_file() else None
+    with folders_for(target):
+        write_file(golden, json.dumps(exported.golden).encode())
+        try:
+            write_file(target, exported.model)
+        except CartpoleError:
+            golden.unlink() if before is None else write_file(golden, before)
+            raise
+    return {
+        "output": str(target),
+        "bytes": len(exported.model),
+        "opset": opset,
+        "output_name": next(name for name in exported.golden if name != "observation"),
+        "states": NUM_STATES,
+        "episodes": NUM_EPISODES,
+        "golden": str(golden),
+        "pairs": len(exported.golden["observation"]),
+    }
+
+
+def _metadata(saved: SavedPolicy) -> dict[str, str]:
+    """What the file says about itself, every value a text."""
+    recipe, discrete = saved.recipe, saved.policy.architecture.num_actions is not None
+    score = _held_out(saved)
+    return {
+        "algorithm": recipe.algorithm.name,
+        "environment": recipe.environment.id,
+        "action": "discrete" if discrete else "continuous",
+        "action_units": "logits of -10 N and +10 N" if discrete else "N",
+        "observation": "x, x_dot, theta, theta_dot",
+        "observation_units": "m, m/s, rad, rad/s",
+        "force_magnitude": "10.0",
+        "time_step": "0.02",
+        "recipe": recipe.to_toml(),
+        "held_out_set": str(score.get("set", "")),
+        "held_out_return": str(score.get("mean_return", "")),
+        "held_out_ci95": json.dumps(score.get("ci95")),
+        "env_steps": str(saved.metadata.get("env_steps", "")),
+        "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in PACKAGES}),
+    }
+
+
+def _held_out(saved: SavedPolicy) -> dict[str, Any]:
+    """The final score of a run's best checkpoint; of other checkpoints what they were chosen by."""
+    reader = Reader()
+    evaluation: Any = reader.fields(RunDirectory(saved.path.parent).evaluation, json.loads)
+    if not evaluation or evaluation.get(CHECKPOINT) != digest_of(saved.path):
+        evaluation = saved.metadata.get("evaluation")
+    score = reader.score(evaluation, "evaluation", "")
+    return score.as_plain_data() | {"set": str(evaluation.get("set", ""))[:MAX_NAME]} if score else {}

@@ -1,0 +1,206 @@
+"""Recipes: the validated description of a run. Every field is documented here, once.
+
+`algorithm_recipes.py` and `environment_recipes.py` have the fields of these sections; `recipe_files.py` finds and
+reads recipe files, `recipe_errors.py` explains what is wrong with them.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
+
+from cartpole_cli.recipe.algorithm import (
+    AlgorithmRecipe,
+    DPORecipe,
+    GRPORecipe,
+    PPORecipe,
+    ReinforceRecipe,
+    Section,
+)
+from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment, Problem
+
+MAX_ROWS = 2**24
+MIN_GROUPS = 8
+
+
+class PolicyRecipe(Section):
+    """The policy network; a value network, where the algorithm has one, has the same sizes."""
+
+    action_head: Literal["auto", "categorical", "gaussian"] = "auto"
+    """Discrete logits or a continuous force; auto: what the environment takes."""
+    features: Literal["raw", "scaled", "trig"] = "raw"
+    """What the network sees of a cart-pole: its four numbers; theta in tenths of a radian; theta's sine and cosine."""
+    hidden_sizes: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
+    ] = (64, 64)
+    """Width of each hidden layer. Multiples of 16 keep a seed's bits the same beside other seeds."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Non-linearity after each hidden layer."""
+    squash: Literal["clip", "tanh"] = "clip"
+    """How a Gaussian action is brought into the environment's range."""
+    initial_log_std: Annotated[float, Field(ge=-3, le=0.5)] = -0.5
+    """Gaussian head: initial log standard deviation, in units of half the action range."""
+
+
+class TrainerRecipe(Section):
+    """Budget, optimizer, evaluation and files. An iteration is one collection and its update."""
+
+    num_steps: Annotated[int, Field(ge=1, le=10**15)] = 100_000
+    """Budget in environment steps; the iteration that reaches it is the last."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of every random number of the run."""
+    num_seeds: Annotated[int, Field(ge=1, le=1_024)] = 1
+    """More than 1: a study, of that many seeds from `seed` on, trained as one computation."""
+    learning_rate: PositiveFloat = 1e-3
+    """Adam's step size."""
+    learning_rate_schedule: Literal["constant", "linear"] = "linear"
+    """Linear: down to 0 at `schedule_steps`."""
+    schedule_steps: PositiveInt | None = None
+    """Environment steps at which linear schedules reach 0; unset: `num_steps`."""
+    max_grad_norm: PositiveFloat = 0.5
+    """Gradients are scaled down to this norm."""
+    evaluate_every: PositiveInt = 10
+    """Iterations between held-out evaluations; the best evaluation's weights become best.pth."""
+    evaluation_episodes: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Episodes of each held-out evaluation (the selection set)."""
+    stop_at_return: float | None = None
+    """Stop once the mean held-out return reaches this, and 100 fresh episodes confirm it; unset: never. The
+    cart-pole's confirming episodes last twice as long, and their returns are halved: a slow drift falls later."""
+    save_every: Annotated[int, Field(ge=0)] = 0
+    """Iterations between snapshots in checkpoints/; 0: none."""
+    render_every: Annotated[int, Field(ge=0)] = 0
+    """Iterations between films of a greedy episode in videos/, and on W&B if on; 0: none. Needs the [video] extra."""
+    checkpoint_every: PositiveInt = 25
+    """Iterations between writes of last.pth: what a crash can lose."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; auto: CUDA, then MPS, then CPU."""
+    num_threads: Annotated[int, Field(ge=1, le=1_024)] = 1
+    """CPU threads; one is fastest for networks this small, and what bit-exact promises are made for."""
+
+
+class LoggerRecipe(Section):
+    """Where metrics go besides metrics.jsonl."""
+
+    type: Literal["disabled", "wandb"] = "disabled"
+    """Weights & Biases, or nothing."""
+    mode: Literal["online", "offline", "disabled"] = "online"
+    """W&B's mode; offline files are uploaded later with `wandb sync`."""
+    project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w.-]+$")] = "cartpole"
+    """W&B project."""
+
+
+class Recipe(Section):
+    """A whole run. Missing sections and fields take their defaults; an [algorithm] section has to name its own."""
+
+    algorithm: AlgorithmRecipe = ReinforceRecipe()
+    environment: Annotated[NativeEnvironment | GymnasiumEnvironment, Field(discriminator="backend")] = (
+        NativeEnvironment()
+    )
+    policy: PolicyRecipe = PolicyRecipe()
+    trainer: TrainerRecipe = TrainerRecipe()
+    logger: LoggerRecipe = LoggerRecipe()
+
+    @model_validator(mode="after")
+    def _check_across_fields(self) -> "Recipe":
+        problems = [*self._algorithm_problems(), *self._task_problems(), *self._study_problems()]
+        if problems:
+            raise PydanticCustomError("across_fields", "{text}", {"text": str(problems), "problems": problems})
+        return self
+
+    def _algorithm_problems(self) -> Iterator[Problem]:
+        """(dotted key, given, what is allowed) where the algorithm does not fit the environment or itself."""
+        algorithm, environment = self.algorithm, self.environment
+        match algorithm:
+            case ReinforceRecipe():
+                if algorithm.baseline in {"batch", "leave_one_out"} and environment.num_envs < 2:
+                    reason = f"algorithm.baseline = {algorithm.baseline!r} compares episodes; allowed: at least 2"
+                    yield "environment.num_envs", environment.num_envs, reason
+            case PPORecipe():
+                rows = algorithm.steps_per_iteration * environment.num_envs
+                if rows > MAX_ROWS:
+                    most = f"allowed: at most {MAX_ROWS // environment.num_envs}"
+                    reason = f"too large a rollout with {environment.num_envs} environments; {most}"
+                    yield "algorithm.steps_per_iteration", algorithm.steps_per_iteration, reason
+                if algorithm.minibatch_size > rows:
+                    reason = (
+                        f"larger than the rollout; allowed: at most {rows} (algorithm.steps_per_iteration "
+                        f"{algorithm.steps_per_iteration} x environment.num_envs {environment.num_envs})"
+                    )
+                    yield "algorithm.minibatch_size", algorithm.minibatch_size, reason
+            case GRPORecipe():
+                yield from _group_problems(algorithm, environment)
+            case DPORecipe():
+                yield from _group_problems(algorithm, environment)
+                if algorithm.label_smoothing and algorithm.loss in {"ipo", "hinge"}:
+                    reason = f"not defined for algorithm.loss = {algorithm.loss!r}; allowed: 0.0"
+                    yield "algorithm.label_smoothing", algorithm.label_smoothing, reason
+
+    def _task_problems(self) -> Iterator[Problem]:
+        """The same for what the native tasks allow."""
+        environment = self.environment
+        if self.policy.features != "raw" and not environment.is_cart_pole:
+            yield "policy.features", self.policy.features, "made for the cart-pole; allowed: 'raw'"
+        if not isinstance(environment, NativeEnvironment):
+            return
+        yield from environment.problems()
+        fitting = "gaussian" if environment.is_continuous else "categorical"
+        if self.policy.action_head not in {"auto", fitting}:
+            reason = f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}"
+            yield "policy.action_head", self.policy.action_head, reason
+        target = self.trainer.stop_at_return
+        if target is not None and target > environment.max_episode_steps:
+            reason = (
+                "no episode can return more than environment.max_episode_steps; "
+                f"allowed: at most {environment.max_episode_steps}"
+            )
+            yield "trainer.stop_at_return", target, reason
+
+    def _study_problems(self) -> Iterator[Problem]:
+        if self.seeds[-1] >= 2**63:
+            reason = f"too large for trainer.num_seeds = {len(self.seeds)}; allowed: at most {2**63 - len(self.seeds)}"
+            yield "trainer.seed", self.trainer.seed, reason
+        environment = self.environment
+        processes = isinstance(environment, GymnasiumEnvironment) and environment.vectorization_mode == "async"
+        if processes and self.trainer.num_seeds > 1:
+            reason = "a study steps its seeds' environments in turn; allowed: 'sync', 'vector_entry_point'"
+            yield "environment.vectorization_mode", "async", reason
+
+    @property
+    def seeds(self) -> range:
+        """The seeds trained."""
+        return range(self.trainer.seed, self.trainer.seed + self.trainer.num_seeds)
+
+    def for_seed(self, seed: int) -> "Recipe":
+        """The recipe that trains one of the seeds alone."""
+        trainer = self.trainer.model_copy(update={"seed": seed, "num_seeds": 1})
+        return self.model_copy(update={"trainer": trainer})
+
+    def to_toml(self) -> str:
+        """The resolved recipe, every field with its value (fields that are unset are left out)."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _group_problems(
+    algorithm: GRPORecipe | DPORecipe, environment: NativeEnvironment | GymnasiumEnvironment
+) -> Iterator[Problem]:
+    size = algorithm.group_size
+    if environment.num_envs % size or environment.num_envs < MIN_GROUPS * size:
+        reason = (
+            f"{MIN_GROUPS} groups or more, of algorithm.group_size = {size}; "
+            f"allowed: {MIN_GROUPS * size}, {(MIN_GROUPS + 1) * size}, {(MIN_GROUPS + 2) * size}, ..."
+        )
+        yield "environment.num_envs", environment.num_envs, reason
+    if isinstance(environment, GymnasiumEnvironment):
+        if environment.vectorization_mode == "vector_entry_point":
+            reason = (
+                "it has one seed for all environments, so no two start from the same state; allowed: 'sync', 'async'"
+            )
+            yield "environment.vectorization_mode", environment.vectorization_mode, reason
+        if algorithm.branch_from != "start":
+            reason = (
+                "a Gymnasium environment cannot be put into the middle of an episode; allowed: 'start' "
+                "(or environment.backend = 'native')"
+            )
+            yield "algorithm.branch_from", algorithm.branch_from, reason

@@ -1,0 +1,101 @@
+"""A suite's report on one policy, as plain data."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.scoring.page.episodes import Episodes, cells, draw_episodes
+from cartpole_cli.scoring.page.outcomes import Estimate, Outcomes, mean, mean_of_shares, outcomes, share
+from cartpole_cli.scoring.page.simulate import Pilot, play
+from cartpole_cli.scoring.page.suite import Condition, Suite
+
+BATCH = 4096
+"""Episodes played at once, more or less: more take no less time each, and more memory."""
+
+
+def play_suite(
+    pilot: Pilot, suite: Suite, *, seed: int, episodes: int | None, on_step: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Put a policy to all conditions, side by side.
+
+    Args:
+        pilot: the policy.
+        suite: the conditions.
+        seed: of everything that is drawn.
+        episodes: of each condition (each cell of a grid), instead of the suite's own numbers.
+        on_step: told the number of steps done, and of all.
+
+    Raises:
+        CartpoleError: too many episodes.
+    """
+    problem = suite.too_many(episodes)
+    if problem is not None:
+        raise CartpoleError(f"--episodes: {problem}")
+    groups = list(_groups(suite, episodes))
+    results: list[Outcomes] = []
+    for place, group in enumerate(groups):
+        drawn = [
+            draw_episodes(condition, seconds=suite.seconds, seed=seed, episodes_per_cell=episodes)
+            for condition in group
+        ]
+        together = Episodes.joined(drawn)
+        steps = together.num_steps
+
+        def tell(done: int, before: int = place * steps, total: int = len(groups) * steps) -> None:
+            on_step(before + done, total)
+
+        played = play(pilot, together, tell)
+        bounds = np.cumsum([0, *(part.start.shape[1] for part in drawn)]).tolist()
+        results += [outcomes(played.of(first, end)) for first, end in itertools.pairwise(bounds)]
+    judged = list(zip(suite.condition, results, strict=True))
+    stands = [result.stands.reshape(condition.num_cells, -1) for condition, result in judged]
+    return {
+        "seconds": suite.seconds,
+        "seed": seed,
+        "overall": mean_of_shares(stands).as_plain_data(),
+        "conditions": [_condition_data(*each) for each in judged],
+    }
+
+
+def _groups(suite: Suite, episodes_per_cell: int | None) -> Iterator[list[Condition]]:
+    """Conditions in order, as many at once as make a good batch."""
+    group: list[Condition] = []
+    rows = 0
+    for condition in suite.condition:
+        more = condition.num_cells * (episodes_per_cell or condition.episodes)
+        if group and rows + more > BATCH:
+            yield group
+            group, rows = [], 0
+        group.append(condition)
+        rows += more
+    yield group
+
+
+def _condition_data(condition: Condition, result: Outcomes) -> dict[str, Any]:
+    data = {
+        "name": condition.name,
+        "episodes": len(result.stands),
+        "stands": share(result.stands).as_plain_data(),
+        "on_rail": share(result.on_rail).as_plain_data(),
+        "upright": _plain(mean(result.upright)),
+        "recovery_seconds": _plain(mean(result.recovery[result.stands])),
+    }
+    if condition.num_cells > 1:
+        data["cells"] = _cells_data(condition, result)
+    return data
+
+
+def _cells_data(condition: Condition, result: Outcomes) -> Sequence[dict[str, float]]:
+    stands = result.stands.reshape(condition.num_cells, -1).mean(axis=1).tolist()
+    on_rail = result.on_rail.reshape(condition.num_cells, -1).mean(axis=1).tolist()
+    return [
+        {"gravity": gravity, "cart_mass": cart_mass, "pole_length": length, "stands": standing, "on_rail": staying}
+        for (gravity, cart_mass, length), standing, staying in zip(cells(condition), stands, on_rail, strict=True)
+    ]
+
+
+def _plain(estimate: Estimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else estimate.as_plain_data()
