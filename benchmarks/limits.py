@@ -20,7 +20,8 @@ import itertools
 
 import numpy as np
 
-from cartpole_cli.scoring.page.physics import MAX_FORCE, Sliders, page_step, push
+from cartpole_cli.actions import MAX_FORCE
+from cartpole_cli.scoring.page.physics import Sliders, page_step, push
 from cartpole_cli.scoring.page.suite_files import load_suite
 
 STEPS_PER_SECOND = 50

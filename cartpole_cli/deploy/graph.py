@@ -15,6 +15,7 @@ from jaxtyping import Float
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from cartpole_cli.actions import Continuous, drives_cart_pole
 from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.errors import CartpoleError
@@ -50,9 +51,7 @@ def export_policy(policy: PolicyNetwork, *, opset: int, metadata: Mapping[str, s
     Raises:
         CartpoleError: it is no cart-pole policy, or what was built does not do what the policy does.
     """
-    architecture = policy.architecture
-    fits = architecture.num_actions == 2 or len(architecture.action_low) == 1
-    if architecture.observation_size != 4 or not fits:
+    if not drives_cart_pole(policy.observation_size, policy.actions):
         raise CartpoleError("only a cart-pole's policy can be exported: 4 observations, and 2 actions or one force")
     model = _build(policy, opset, metadata)
     onnx.checker.check_model(model, full_check=True)
@@ -145,7 +144,7 @@ def _states(policy: PolicyNetwork) -> Float[Tensor, "N 4"]:
 
 
 def _judge(policy: PolicyNetwork, num_episodes: int) -> GymnasiumCartPole:
-    continuous = policy.architecture.num_actions is None
+    continuous = isinstance(policy.actions, Continuous)
     streams = Streams([0], "cpu", name="export/episodes")
     return GymnasiumCartPole(streams, num_episodes, continuous=continuous, max_episode_steps=EPISODE_STEPS)
 

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, MAX_FORCE, PUSHES, Actions
 from cartpole_cli.deploy.onnx_session import PROBE, FloatArray, OnnxSession, Session
 from cartpole_cli.errors import CartpoleError
 
-MAX_FORCE = 10.0
 OBSERVATION_SIZE = 4
 
 
@@ -67,7 +67,16 @@ class OnnxPolicy:
 
     def greedy_action(self, observation: Float[Tensor, "*batch 4"]) -> Tensor:
         """The action for CartPole-v1 where there are two values, for ContinuousCartPole-v1 otherwise."""
-        return self.values(observation).argmax(dim=-1) if self.num_values == 2 else self.force(observation)
+        return self.values(observation).argmax(dim=-1) if self.actions == PUSHES else self.force(observation)
+
+    @property
+    def observation_size(self) -> int:
+        return OBSERVATION_SIZE
+
+    @property
+    def actions(self) -> Actions:
+        """The cart-pole's that `greedy_action` gives."""
+        return PUSHES if self.num_values == PUSHES.n else FORCE
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.actions import MAX_FORCE, Discrete
 from cartpole_cli.deploy.graph import NUM_EPISODES, NUM_STATES, export_policy
 from cartpole_cli.errors import CartpoleError, reading
 from cartpole_cli.files import folders_for, read_bytes, write_file
@@ -61,16 +62,16 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
 
 def _metadata(saved: SavedPolicy) -> dict[str, str]:
     """What the file says about itself, every value a text."""
-    recipe, discrete = saved.recipe, saved.policy.architecture.num_actions is not None
+    recipe, discrete = saved.recipe, isinstance(saved.policy.actions, Discrete)
     score = _held_out(saved)
     return {
         "algorithm": recipe.algorithm.name,
         "environment": recipe.environment.id,
         "action": "discrete" if discrete else "continuous",
-        "action_units": "logits of -10 N and +10 N" if discrete else "N",
+        "action_units": f"logits of -{MAX_FORCE:g} N and +{MAX_FORCE:g} N" if discrete else "N",
         "observation": "x, x_dot, theta, theta_dot",
         "observation_units": "m, m/s, rad, rad/s",
-        "force_magnitude": "10.0",
+        "force_magnitude": str(MAX_FORCE),
         "time_step": "0.02",
         "recipe": recipe.to_toml(),
         "held_out_set": str(score.get("set", "")),

@@ -14,14 +14,15 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cartpole_cli.actions import Actions, Continuous, Discrete
 from cartpole_cli.environments.gymnasium_resume import EpisodeLog, load_vector_environment, save_vector_environment
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition, check_divides
+from cartpole_cli.environments.interface import Transition, check_divides
 from cartpole_cli.environments.registered import registered_id
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.randomness import Streams
@@ -67,9 +68,9 @@ class GymnasiumAdapter:
         self.num_episodes[:] = 0
         observations = []
         for index, environment in enumerate(self._environments):
-            seeds = self._episode_seeds(index, group_size)
-            seed: Any = self._reset_seed(index) if self._next_step_reset else seeds
-            observations.append(environment.reset(seed=seed)[0])
+            seeds: Any = self._episode_seeds(index, group_size)
+            alone = self.streams.integer(index, "reset", self.num_resets) % 2**63
+            observations.append(environment.reset(seed=alone if self._next_step_reset else seeds)[0])
             self._logs[index].begin(seeds, np.ones(self.num_envs, dtype=bool))
             self.num_episodes[index] += 1
         self._over[:] = False
@@ -129,9 +130,6 @@ class GymnasiumAdapter:
             for env, episode in enumerate(self.num_episodes[index])
         ]
 
-    def _reset_seed(self, index: int) -> int:
-        return self.streams.integer(index, "reset", self.num_resets) % 2**63
-
     def _observations(self, rows: list[Any]) -> Float[Tensor, "S N O"]:
         stacked = np.stack(rows).astype(np.float32)
         return self._tensor(stacked.reshape(len(rows), self.num_envs, -1))
@@ -156,9 +154,10 @@ class GymnasiumAdapter:
             "num_episodes": torch.from_numpy(self.num_episodes.copy()),
             "over": torch.from_numpy(self._over.copy()),
             "observation": self.observation,
-            "environments": [save_vector_environment(environment) for environment in self._environments]
-            if self._next_step_reset
-            else [log.state_dict() for log in self._logs],
+            "environments": [
+                save_vector_environment(environment) if self._next_step_reset else log.state_dict()
+                for environment, log in zip(self._environments, self._logs, strict=True)
+            ],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
@@ -222,12 +221,12 @@ def _interrupts_ignored_by_workers() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _actions(environment_id: str, environment: VectorEnv[Any, Any, Any]) -> DiscreteActions | ContinuousActions:
+def _actions(environment_id: str, environment: VectorEnv[Any, Any, Any]) -> Actions:
     space = environment.single_action_space
-    if isinstance(space, Discrete) and space.start == 0:
-        return DiscreteActions(int(space.n))
-    if isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded():
-        return ContinuousActions(tuple(space.low.tolist()), tuple(space.high.tolist()))
+    if isinstance(space, spaces.Discrete) and space.start == 0:
+        return Discrete(int(space.n))
+    if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded():
+        return Continuous(tuple(space.low.tolist()), tuple(space.high.tolist()))
     raise CartpoleError(
         f"environment.id = {environment_id!r}: its actions are {space}; "
         "allowed: Discrete from 0, or a bounded one-dimensional Box"
@@ -236,7 +235,7 @@ def _actions(environment_id: str, environment: VectorEnv[Any, Any, Any]) -> Disc
 
 def _observation_size(environment_id: str, environment: VectorEnv[Any, Any, Any]) -> int:
     space = environment.single_observation_space
-    if isinstance(space, Box):
+    if isinstance(space, spaces.Box):
         return int(np.prod(space.shape))
     raise CartpoleError(f"environment.id = {environment_id!r}: its observations are {space}; allowed: Box")
 

@@ -7,20 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class DiscreteActions:
-    """Actions 0 .. num_actions - 1, passed to `step` as integers [S, N]."""
-
-    num_actions: int
-
-
-@dataclass(frozen=True, slots=True)
-class ContinuousActions:
-    """Real actions between `low` and `high` (newtons for the cart-pole), passed to `step` as floats [S, N, A]."""
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+from cartpole_cli.actions import Actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +38,7 @@ class VectorEnvironment(Protocol):
     @property
     def observation_size(self) -> int: ...
     @property
-    def actions(self) -> DiscreteActions | ContinuousActions: ...
+    def actions(self) -> Actions: ...
     @property
     def max_episode_steps(self) -> int: ...
 

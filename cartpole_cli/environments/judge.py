@@ -8,9 +8,9 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from jaxtyping import Float
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, MAX_FORCE, PUSHES, Actions, Continuous
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
-from cartpole_cli.environments.registration import MAX_FORCE
+from cartpole_cli.environments.interface import Transition
 from cartpole_cli.randomness import Streams
 
 START_RANGE = 0.05
@@ -21,14 +21,14 @@ TIME_STEP = 0.02
 class _Pushed:
     """Tells how the carts were pushed in the last step; asked, as training never wants to know."""
 
-    actions: ContinuousActions | DiscreteActions
+    actions: Actions
     _action: Tensor
 
     @property
     def force(self) -> Float[Tensor, "S N"]:
         """N, positive to the right."""
         given = self._action.cpu().double().flatten(1)
-        if isinstance(self.actions, ContinuousActions):
+        if isinstance(self.actions, Continuous):
             return given.clamp(self.actions.low[0], self.actions.high[0])
         return (2 * given - 1) * MAX_FORCE
 
@@ -55,8 +55,7 @@ class GymnasiumCartPole(_Pushed):
         self._environment: Any = CartPoleVectorEnv(
             num_envs=self.num_seeds * num_envs, max_episode_steps=max_episode_steps
         )
-        force = self._environment.force_mag
-        self.actions = ContinuousActions((-force,), (force,)) if continuous else DiscreteActions(2)
+        self.actions = FORCE if continuous else PUSHES
         self._action = torch.zeros(self.num_seeds, num_envs)
         self.reset()
 
@@ -72,7 +71,7 @@ class GymnasiumCartPole(_Pushed):
         observation, valid = self.observation, ~self._over
         self._action = action
         flat = action.flatten().cpu().numpy()
-        if isinstance(self.actions, ContinuousActions):
+        if isinstance(self.actions, Continuous):
             force = np.clip(flat.astype(np.float64), self.actions.low, self.actions.high)
             self._environment.force_mag = np.abs(force)
             flat = (force > 0).astype(np.int64)

@@ -11,13 +11,12 @@ import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box
 
+from cartpole_cli.actions import MAX_FORCE
 from cartpole_cli.environments.swing_up import CALM, HANGING_SHARE, OFF_CENTER, POSITION_LIMIT
 
 CONTINUOUS_CART_POLE = "cartpole_cli/ContinuousCartPole-v1"
 SWING_UP = "cartpole_cli/CartPoleSwingUp-v1"
 CONTINUOUS_SWING_UP = "cartpole_cli/ContinuousCartPoleSwingUp-v1"
-MAX_FORCE = 10.0
-"""N."""
 HANGING = (0.0, 0.0, np.pi, 0.0)
 
 StepResult = tuple[Any, float, bool, bool, dict[str, Any]]

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition, check_divides
+from cartpole_cli.actions import MAX_FORCE, PUSHES, Actions, Continuous, Discrete
+from cartpole_cli.environments.interface import Transition, check_divides
 from cartpole_cli.environments.physics import Physics, cart_pole_step
 from cartpole_cli.randomness import Streams
 
 POSITION_LIMIT = 2.4
 ANGLE_LIMIT = math.radians(12)
-MAX_FORCE = 10.0
 START_RANGE = 0.05
 STEPS_PER_BLOCK = 32
 
@@ -47,7 +47,7 @@ class CartPoleSimulator:
         self.device, self.dtype = streams.device, dtype
         shape = (self.num_seeds, num_envs)
         self.physics = Physics.standard(*shape, device=self.device, dtype=dtype)
-        self.actions = ContinuousActions((-max_force,), (max_force,)) if continuous else DiscreteActions(2)
+        self.actions: Actions = Continuous((-max_force,), (max_force,)) if continuous else PUSHES
         self._limits = torch.tensor(
             [position_limit, math.inf, angle_limit, math.inf], device=self.device, dtype=dtype
         ).view(4, 1, 1)
@@ -127,7 +127,7 @@ class CartPoleSimulator:
 
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude
-        if isinstance(self.actions, DiscreteActions):
+        if isinstance(self.actions, Discrete):
             return (action.to(self.dtype) - 0.5) * self.physics.force_range
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from cartpole_cli.actions import Continuous
+
 LOG_STD_RANGE = (-3.0, 0.5)
 """Where a log standard deviation stays: `GaussianHead.project` brings it back after a step."""
 Kind = TypeVar("Kind", bound="Distribution")
@@ -131,7 +133,7 @@ class GaussianHead(nn.Module):
 
     Args:
         num_seeds: S.
-        low, high: the environment's action range (newtons for the cart-pole), one number per dimension.
+        actions: the environment's range (newtons for the cart-pole), one number per dimension.
         initial_log_std: log standard deviation at the start, in units of half the range.
         squash: how a raw action is brought into the range, `clip` or `tanh`. Losses see the raw action, for
             which the squashing cancels in every ratio and score; only the environment sees the squashed one.
@@ -141,18 +143,17 @@ class GaussianHead(nn.Module):
     def __init__(
         self,
         num_seeds: int,
-        low: tuple[float, ...],
-        high: tuple[float, ...],
+        actions: Continuous,
         *,
         initial_log_std: float,
         squash: Literal["clip", "tanh"],
         device: torch.device,
     ) -> None:
         super().__init__()
-        self.num_outputs = len(low)
+        self.num_outputs = actions.size
         self.squash = squash
-        self.log_std = nn.Parameter(torch.full((num_seeds, 1, len(low)), initial_log_std, device=device))
-        lower, upper = torch.tensor(low, device=device), torch.tensor(high, device=device)
+        self.log_std = nn.Parameter(torch.full((num_seeds, 1, actions.size), initial_log_std, device=device))
+        lower, upper = (torch.tensor(end, device=device) for end in (actions.low, actions.high))
         self.register_buffer("center", (lower + upper) / 2, persistent=False)
         self.register_buffer("half_range", (upper - lower) / 2, persistent=False)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cartpole_cli.actions import Actions, Continuous
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.memory import memory_of
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
@@ -23,7 +24,7 @@ def build_policy(
     streams: Streams,
     *,
     observation_size: int,
-    actions: int | tuple[tuple[float, ...], tuple[float, ...]],
+    actions: Actions,
     value_network: bool,
 ) -> PolicyNetwork:
     """The network a recipe describes, for an environment's sizes.
@@ -32,15 +33,13 @@ def build_policy(
         recipe: sizes of the network.
         streams: seeds of the initial weights, one network each.
         observation_size: O.
-        actions: the number of discrete actions, or the lowest and highest continuous action.
+        actions: the environment's.
         value_network: whether the algorithm learns a value function.
 
     Raises:
         CartpoleError: the recipe's action head does not fit the environment's actions, or the network the memory.
     """
-    num_actions = actions if isinstance(actions, int) else None
-    low, high = ((), ()) if isinstance(actions, int) else actions
-    fitting = "gaussian" if num_actions is None else "categorical"
+    fitting = "gaussian" if isinstance(actions, Continuous) else "categorical"
     if recipe.action_head not in {"auto", fitting}:
         raise CartpoleError(
             f"policy.action_head = {recipe.action_head!r}: does not fit the environment's actions; "
@@ -51,9 +50,7 @@ def build_policy(
         hidden_sizes=recipe.hidden_sizes,
         activation=recipe.activation,
         value_network=value_network,
-        num_actions=num_actions,
-        action_low=low,
-        action_high=high,
+        actions=actions,
         squash=recipe.squash,
         initial_log_std=recipe.initial_log_std,
         features=recipe.features,
@@ -78,7 +75,7 @@ def read_architecture(data: dict[str, Any]) -> Architecture:
     """An architecture as a checkpoint holds it.
 
     Raises:
-        ValueError, TypeError or AttributeError: it is none, or one that no recipe describes.
+        ValueError, TypeError, KeyError or AttributeError: it is none, or one that no recipe describes.
     """
     architecture = Architecture.from_plain_data(data)
     described = PolicyRecipe.model_fields.keys() & data.keys()
@@ -87,13 +84,13 @@ def read_architecture(data: dict[str, Any]) -> Architecture:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    low, high = architecture.action_low, architecture.action_high
-    sizes = [architecture.observation_size]
-    sizes += [len(low)] if architecture.num_actions is None else [architecture.num_actions]
+    actions, sizes = architecture.actions, (architecture.observation_size, architecture.actions.size)
     if not all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes):
-        raise ValueError(f"{sizes} observations and actions; allowed: from 1 to {MAX_SIZE}")
-    if len(low) != len(high) or not all(map(math.isfinite, low + high)):
-        raise ValueError("no range of actions")
+        raise ValueError(f"{list(sizes)} observations and actions; allowed: from 1 to {MAX_SIZE}")
+    if isinstance(actions, Continuous):
+        low, high = actions.low, actions.high
+        if len(low) != len(high) or not all(map(math.isfinite, low + high)):
+            raise ValueError("no range of actions")
     return architecture
 
 
@@ -101,7 +98,6 @@ def num_weights(architecture: Architecture) -> int:
     """How many numbers the layers of the network have, less biases."""
     observed = {"raw": architecture.observation_size, "scaled": 4, "trig": 5}[architecture.features]
     widths = (observed, *architecture.hidden_sizes)
-    outputs = architecture.num_actions or len(architecture.action_low)
     num_trunks = 2 if architecture.value_network else 1
     hidden = sum(inputs * size for inputs, size in itertools.pairwise(widths))
-    return num_trunks * hidden + widths[-1] * outputs
+    return num_trunks * hidden + widths[-1] * architecture.actions.size

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from cartpole_cli.actions import Actions, Continuous, Discrete
 from cartpole_cli.policy.action_heads import CategoricalHead, Distribution, GaussianHead
 from cartpole_cli.policy.features import build_features
 from cartpole_cli.randomness import Streams
@@ -20,29 +21,35 @@ OBSERVATION_LIMIT = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Everything that fixes a network's shape and meaning: plain data, saved in every checkpoint.
-
-    Discrete actions have `num_actions`; continuous ones a range `action_low` .. `action_high`.
-    """
+    """Everything that fixes a network's shape and meaning, saved in every checkpoint as plain data."""
 
     observation_size: int
     hidden_sizes: tuple[int, ...]
     activation: Literal["tanh", "relu"]
     value_network: bool
-    num_actions: int | None = None
-    action_low: tuple[float, ...] = ()
-    action_high: tuple[float, ...] = ()
+    actions: Actions
     squash: Literal["clip", "tanh"] = "clip"
     initial_log_std: float = -0.5
     features: Literal["raw", "scaled", "trig"] = "raw"
 
     def as_plain_data(self) -> dict[str, Any]:
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        """Of actions, discrete ones are saved as `num_actions`, continuous ones as `action_low` and `action_high`."""
+        actions = self.actions
+        n, low, high = (actions.n, (), ()) if isinstance(actions, Discrete) else (None, actions.low, actions.high)
+        saved = {"num_actions": n, "action_low": low, "action_high": high}
+        data = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "actions"} | saved
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in data.items()}
 
     @classmethod
     def from_plain_data(cls, data: dict[str, Any]) -> "Architecture":
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
-        return cls(**fields)
+        """The architecture that was saved so.
+
+        Raises:
+            TypeError or KeyError: it was not.
+        """
+        given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        n, low, high = (given.pop(key) for key in ("num_actions", "action_low", "action_high"))
+        return cls(actions=Continuous(low, high) if n is None else Discrete(n), **given)
 
 
 class StackedLinear(nn.Module):
@@ -86,6 +93,14 @@ class PolicyNetwork(nn.Module):
         self.value_network = (
             _trunk(architecture, initialization.named("value"), 1, 1.0) if architecture.value_network else None
         )
+
+    @property
+    def observation_size(self) -> int:
+        return self.architecture.observation_size
+
+    @property
+    def actions(self) -> Actions:
+        return self.architecture.actions
 
     def distribution(self, observation: Float[Tensor, "S B O"]) -> Distribution:
         features = observation.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
@@ -149,12 +164,12 @@ class PolicyNetwork(nn.Module):
 
 
 def _build_head(architecture: Architecture, num_seeds: int, device: torch.device) -> CategoricalHead | GaussianHead:
-    if architecture.num_actions is not None:
-        return CategoricalHead(architecture.num_actions)
+    actions = architecture.actions
+    if isinstance(actions, Discrete):
+        return CategoricalHead(actions.n)
     return GaussianHead(
         num_seeds,
-        architecture.action_low,
-        architecture.action_high,
+        actions,
         initial_log_std=architecture.initial_log_std,
         squash=architecture.squash,
         device=device,

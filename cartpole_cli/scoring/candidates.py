@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from cartpole_cli.actions import PUSHES
 from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 from cartpole_cli.deploy.sandbox import Sandbox
 from cartpole_cli.environments.registered import import_module_of
@@ -45,7 +46,7 @@ def load_candidate(name: str, runs_dir: Path, device: torch.device) -> Candidate
     if "recipe" in policy.metadata:
         recipe = recipe_from_text(policy.metadata["recipe"], source=str(path))
         return Candidate(name, policy, recipe.environment)
-    return Candidate(name, policy, task_named("CartPole-v1" if policy.num_values == 2 else "ContinuousCartPole-v1"))
+    return Candidate(name, policy, task_named("CartPole-v1" if policy.actions == PUSHES else "ContinuousCartPole-v1"))
 
 
 def task_named(environment_id: str) -> NativeEnvironment | GymnasiumEnvironment:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cartpole_cli.environments.build import build_judge
 from cartpole_cli.environments.film import film
-from cartpole_cli.environments.interface import CartPoleEnvironment, ContinuousActions, VectorEnvironment
+from cartpole_cli.environments.interface import CartPoleEnvironment, VectorEnvironment
 from cartpole_cli.environments.registered import check_registered
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
@@ -145,20 +145,8 @@ def _task(candidate: Candidate, given: str | None) -> NativeEnvironment | Gymnas
 
 def _check_fit(candidate: Candidate, judge: VectorEnvironment) -> None:
     policy = candidate.policy
-    if isinstance(policy, PolicyNetwork):
-        architecture = policy.architecture
-        takes, gives = architecture.observation_size, architecture.num_actions or len(architecture.action_low)
-        continuous = architecture.num_actions is None
-    else:
-        takes, continuous = 4, policy.num_values != 2
-        gives = 1 if continuous else 2
-    if isinstance(judge.actions, ContinuousActions):
-        wanted, kind = len(judge.actions.low), "continuous"
-    else:
-        wanted, kind = judge.actions.num_actions, "discrete"
-    if (takes, gives, continuous) != (judge.observation_size, wanted, kind == "continuous"):
+    if policy.observation_size != judge.observation_size or not policy.actions.fits(judge.actions):
         raise CartpoleError(
-            f"{candidate.name}: takes {takes} observations and gives {gives} "
-            f"{'continuous' if continuous else 'discrete'} actions; "
-            f"the environment has {judge.observation_size} and {wanted} {kind}"
+            f"{candidate.name}: takes {policy.observation_size} observations and gives {policy.actions}; "
+            f"the environment has {judge.observation_size} and {judge.actions}"
         )

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cartpole_cli.actions import MAX_FORCE, PUSHES, drives_cart_pole
 from cartpole_cli.deploy.onnx_batching import batched
 from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.scoring.candidates import Candidate, load_candidate
-from cartpole_cli.scoring.page.physics import MAX_FORCE, Floats
+from cartpole_cli.scoring.page.physics import Floats
 from cartpole_cli.scoring.page.report import play_suite
 from cartpole_cli.scoring.page.simulate import Pilot
 from cartpole_cli.scoring.page.suite import Suite
@@ -53,7 +54,7 @@ def make_report(
             device=device,
             episodes=episodes or suite.cart_pole_episodes,
             seed=seed,
-            environment_id=CONTINUOUS if _gives_forces(candidate) else DISCRETE,
+            environment_id=DISCRETE if candidate.policy.actions == PUSHES else CONTINUOUS,
             stochastic=False,
             horizon=None,
             video=None,
@@ -62,29 +63,19 @@ def make_report(
     return {"target": name, **report, "cart_pole": cart_pole}
 
 
-def _gives_forces(candidate: Candidate) -> bool:
-    policy = candidate.policy
-    if isinstance(policy, PolicyNetwork):
-        return policy.architecture.num_actions is None
-    return policy.num_values != 2
-
-
 def _pilot(candidate: Candidate, device: torch.device) -> Pilot:
     """The force a page gets from a policy."""
     policy = candidate.policy
-    if isinstance(policy, PolicyNetwork):
-        architecture = policy.architecture
-        fits = architecture.num_actions == 2 or len(architecture.action_low) == 1
-        if architecture.observation_size != 4 or not fits:
-            reason = "no cart-pole policy: a page gives 4 observations, and takes 2 actions or one force"
-            raise CartpoleError(f"{candidate.name}: {reason}")
+    if not drives_cart_pole(policy.observation_size, policy.actions):
+        reason = "no cart-pole policy: a page gives 4 observations, and takes 2 actions or one force"
+        raise CartpoleError(f"{candidate.name}: {reason}")
 
     def force(observation: NDArray[np.float32]) -> Floats:
         rows = torch.from_numpy(observation).to(device)
         with torch.inference_mode():
             if isinstance(policy, PolicyNetwork):
                 action = policy.greedy_action(rows.unsqueeze(0))
-                given = action if _gives_forces(candidate) else action * (2 * MAX_FORCE) - MAX_FORCE
+                given = action * (2 * MAX_FORCE) - MAX_FORCE if policy.actions == PUSHES else action
             else:
                 given = policy.force(rows)
         return given.reshape(-1).cpu().numpy().astype(np.float64)

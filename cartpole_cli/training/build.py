@@ -6,9 +6,10 @@ from functools import partial
 
 import torch
 
+from cartpole_cli.actions import Discrete
 from cartpole_cli.algorithms.build import build_algorithm
 from cartpole_cli.environments.build import build_environment, build_judge
-from cartpole_cli.environments.interface import DiscreteActions, TrainingEnvironment
+from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.randomness import Streams
@@ -30,12 +31,11 @@ def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) ->
     algorithm = build_algorithm(recipe.algorithm)
     environment = build_environment(recipe.environment, streams)
     iteration_size(recipe, environment).check_fits(device)
-    actions = environment.actions
     policy = build_policy(
         recipe.policy,
         streams,
         observation_size=environment.observation_size,
-        actions=actions.num_actions if isinstance(actions, DiscreteActions) else (actions.low, actions.high),
+        actions=environment.actions,
         value_network=algorithm.needs_value_network,
     )
     settings = recipe.trainer
@@ -60,7 +60,7 @@ def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) ->
 def iteration_size(recipe: Recipe, environment: TrainingEnvironment) -> IterationSize:
     """How large an iteration is at the most."""
     algorithm, actions = recipe.algorithm, environment.actions
-    action_bytes = 8 if isinstance(actions, DiscreteActions) else 4 * len(actions.low)
+    action_bytes = 8 if isinstance(actions, Discrete) else 4 * len(actions.low)
     return IterationSize(
         num_steps=(
             algorithm.steps_per_iteration if isinstance(algorithm, PPORecipe) else environment.max_episode_steps

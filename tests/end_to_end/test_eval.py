@@ -16,6 +16,7 @@ import torch
 from commands import CONTINUOUS, Ended, captured, command, in_terminal, plain, train_tiny
 from onnx import TensorProto, helper, numpy_helper
 
+from cartpole_cli.actions import Discrete
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.recipe import Recipe
@@ -499,7 +500,7 @@ def test_a_file_that_gives_no_numbers_is_refused_or_at_least_scored_in_json(eval
 def acrobot(tmp_path) -> str:
     """A policy that always pushes the same way in Acrobot-v1, and so never gets there: -1 for each of 500 steps."""
     sizes = {"observation_size": 6, "hidden_sizes": (16,), "activation": "tanh", "value_network": False}
-    policy = PolicyNetwork(Architecture(num_actions=3, **sizes), Streams([0], "cpu"))
+    policy = PolicyNetwork(Architecture(actions=Discrete(3), **sizes), Streams([0], "cpu"))
     with torch.no_grad():
         policy.torso[-1].bias.copy_(torch.tensor([[[9.0, 0.0, 0.0]]]))
     content = {

@@ -15,6 +15,7 @@ import pytest
 import torch
 from commands import CONTINUOUS, Ended, captured, train_tiny
 
+from cartpole_cli.actions import Continuous, Discrete
 from cartpole_cli.deploy import graph
 from cartpole_cli.environments import build
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
@@ -282,13 +283,13 @@ def test_names_cannot_write_to_the_terminal(export, runs):
 
 def acrobot(path: Path) -> Path:
     recipe = Recipe.model_validate({"environment": {"backend": "gymnasium", "id": "Acrobot-v1"}})
-    return policy_checkpoint(path, recipe, observation_size=6, num_actions=3)
+    return policy_checkpoint(path, recipe, observation_size=6, actions=Discrete(3))
 
 
 def inverted_pendulum(path: Path) -> Path:
     """4 observations in another order, and a force of +-3: a cart-pole's sizes, but none of ours."""
     recipe = Recipe.model_validate({"environment": {"backend": "gymnasium", "id": "InvertedPendulum-v5"}})
-    return policy_checkpoint(path, recipe, observation_size=4, action_low=(-3.0,), action_high=(3.0,))
+    return policy_checkpoint(path, recipe, observation_size=4, actions=Continuous((-3.0,), (3.0,)))
 
 
 def policy_checkpoint(path: Path, recipe: Recipe, **sizes) -> Path:

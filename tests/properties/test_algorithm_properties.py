@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.advantages import gae
 from cartpole_cli.algorithms.grpo import GRPO
@@ -21,7 +22,7 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.training.sums import EpisodeStatistics
 
 FEATURES = 3
-HEADS = {"categorical": {"num_actions": 2}, "gaussian": {"action_low": (-10.0,), "action_high": (10.0,)}}
+HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 
 generators = st.integers(0, 2**32 - 1).map(lambda seed: torch.Generator().manual_seed(seed))
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 3))

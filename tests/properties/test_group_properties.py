@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cartpole_cli.actions import PUSHES
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.grpo import GRPO
 from cartpole_cli.experience import Rollout
@@ -60,7 +61,7 @@ def rollout(generator: torch.Generator, shape: tuple[int, ...]) -> Rollout:
 
 def advantage(experience: Rollout, group_size: int, scale: str, credit: str = "outcome") -> Tensor:
     num_seeds = experience.reward.shape[0]
-    policy = PolicyNetwork(Architecture(FEATURES, (16,), "tanh", False, num_actions=2), Streams(range(num_seeds)))
+    policy = PolicyNetwork(Architecture(FEATURES, (16,), "tanh", False, actions=PUSHES), Streams(range(num_seeds)))
     algorithm = GRPO(
         group_size=group_size,
         branch=False,

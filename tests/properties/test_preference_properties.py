@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.dpo import DPO, Batch, Targets
 from cartpole_cli.experience import Rollout
@@ -17,7 +18,7 @@ from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 
 FEATURES = 3
-HEADS = {"categorical": {"num_actions": 2}, "gaussian": {"action_low": (-10.0,), "action_high": (10.0,)}}
+HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 VARIANTS = ["sigmoid", "ipo", "hinge", "robust"]
 WINDOWS = ["same_length", "last_k", "full"]
 EQUAL_WINDOWS = ["same_length", "last_k"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import Continuous
 from cartpole_cli.policy.action_heads import LOG_STD_RANGE, Categorical, CategoricalHead, Gaussian, GaussianHead
 
 LN2 = math.log(2)
@@ -210,7 +211,9 @@ def test_categorical_head_passes_the_action_on():
 def gaussian_head(
     squash: str, low: tuple[float, ...] = (-10.0,), high: tuple[float, ...] = (10.0,), initial_log_std: float = -0.5
 ) -> GaussianHead:
-    return GaussianHead(2, low, high, initial_log_std=initial_log_std, squash=squash, device=torch.device("cpu"))
+    return GaussianHead(
+        2, Continuous(low, high), initial_log_std=initial_log_std, squash=squash, device=torch.device("cpu")
+    )
 
 
 def newtons(head: GaussianHead, raw: list[float]) -> list[float]:

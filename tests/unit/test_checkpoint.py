@@ -8,20 +8,20 @@ import pickle
 import pytest
 import torch
 
+from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.runs.checkpoint import FORMAT_VERSION, load_checkpoint, load_policy, save_checkpoint
 
 CPU = torch.device("cpu")
-DISCRETE = Architecture(observation_size=4, hidden_sizes=(8, 6), activation="tanh", value_network=True, num_actions=2)
+DISCRETE = Architecture(observation_size=4, hidden_sizes=(8, 6), activation="tanh", value_network=True, actions=PUSHES)
 CONTINUOUS = Architecture(
     observation_size=4,
     hidden_sizes=(8,),
     activation="relu",
     value_network=False,
-    action_low=(-10.0,),
-    action_high=(10.0,),
+    actions=FORCE,
     squash="tanh",
     initial_log_std=-1.0,
 )

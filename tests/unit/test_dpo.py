@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms.dpo import DPO, Batch, Targets
 from cartpole_cli.algorithms.preferences import bradley_terry_errs
 from cartpole_cli.algorithms.rows import ROWS_PER_PART
@@ -17,7 +18,7 @@ from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 
 S, O = 2, 3  # noqa: E741  (O is the observation size in every signature)
-HEADS = {"categorical": {"num_actions": 2}, "gaussian": {"action_low": (-10.0,), "action_high": (10.0,)}}
+HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)
 VARIANTS = ["sigmoid", "ipo", "hinge", "robust"]
@@ -582,7 +583,7 @@ def test_dpo_needs_no_value_network_and_passes_reference_every_on(reference_ever
 @pytest.mark.parametrize("steps_before_failure", [None, 3])
 def test_groups_begin_in_one_state_and_before_a_failure_where_asked_to(steps_before_failure: int | None):
     simulator = CartPoleSimulator(STREAMS, 8, continuous=False, max_episode_steps=60)
-    network = PolicyNetwork(Architecture(4, (16,), "tanh", False, num_actions=2), STREAMS)
+    network = PolicyNetwork(Architecture(4, (16,), "tanh", False, actions=PUSHES), STREAMS)
     experience = dpo(steps_before_failure=steps_before_failure).collect(simulator, network, STREAMS, 0)
     starts = experience.observation[:, 0].view(S, 2, 4, 4)
     assert (starts == starts[:, :, :1]).all()

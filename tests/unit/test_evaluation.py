@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import PUSHES, Discrete
 from cartpole_cli.environments.build import build_judge
-from cartpole_cli.environments.interface import DiscreteActions, Transition, VectorEnvironment
+from cartpole_cli.environments.interface import Transition, VectorEnvironment
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.policy.network import PolicyNetwork
@@ -95,7 +96,7 @@ class SpyJudge:
         return judge
 
 
-def _policy(seeds: Sequence[int], *, actions: int = 2) -> PolicyNetwork:
+def _policy(seeds: Sequence[int], *, actions: Discrete = PUSHES) -> PolicyNetwork:
     return build_policy(SMALL, Streams(seeds), observation_size=4, actions=actions, value_network=False)
 
 
@@ -182,7 +183,7 @@ class Scripted:
     """S x N environments: environment n's first episode lasts n + 1 steps of reward s + 1, the next ones pay 1000."""
 
     num_seeds, num_envs, observation_size, max_episode_steps = 2, 3, 4, 10
-    actions = DiscreteActions(2)
+    actions = PUSHES
 
     def __init__(self, *, truncates: bool) -> None:
         self.truncates, self.closed, self.num_steps = truncates, False, 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import PUSHES
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.experience import Rollout, collect_branches, collect_episodes
@@ -32,7 +33,7 @@ def _one_thread() -> Iterator[None]:
 
 def policy() -> PolicyNetwork:
     """As it is initialized: nearly a coin, which fails after about 20 steps."""
-    return PolicyNetwork(Architecture(4, (16,), "tanh", False, num_actions=2), STREAMS)
+    return PolicyNetwork(Architecture(4, (16,), "tanh", False, actions=PUSHES), STREAMS)
 
 
 def simulator(num_envs: int, max_episode_steps: int = 500) -> CartPoleSimulator:

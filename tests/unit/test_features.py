@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from cartpole_cli.actions import PUSHES
 from cartpole_cli.deploy.graph import export_policy
 from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 from cartpole_cli.policy.features import build_features
@@ -41,7 +42,7 @@ def network(features: str, hidden_sizes: tuple[int, ...] = (16,)) -> PolicyNetwo
         hidden_sizes=hidden_sizes,
         activation="tanh",
         value_network=False,
-        num_actions=2,
+        actions=PUSHES,
         features=features,
     )
     return PolicyNetwork(architecture, Streams([3]))

@@ -13,6 +13,7 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from torch import Tensor
 
+from cartpole_cli.actions import PUSHES
 from cartpole_cli.environments.film import check_can_film, film
 from cartpole_cli.environments.registration import ContinuousCartPoleEnv
 from cartpole_cli.errors import CartpoleError
@@ -87,7 +88,7 @@ def test_a_film_ends_with_the_time_limit(tmp_path, task):
 
 def test_a_network_is_filmed_greedily_and_stays_as_it_was(tmp_path):
     sizes = {"observation_size": 4, "hidden_sizes": (16,), "activation": "tanh", "value_network": False}
-    policy = PolicyNetwork(Architecture(num_actions=2, **sizes), Streams([0], "cpu"))
+    policy = PolicyNetwork(Architecture(actions=PUSHES, **sizes), Streams([0], "cpu"))
     with torch.no_grad():
         policy.torso[-1].bias.copy_(torch.tensor([[[-5.0, 5.0]]]))
     generator = torch.get_rng_state()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms import grpo, reinforce
 from cartpole_cli.algorithms.grpo import GRPO, Batch, Targets, aggregation_weight
 from cartpole_cli.algorithms.reinforce import Reinforce
@@ -20,7 +21,7 @@ from cartpole_cli.recipe.recipe import NativeEnvironment, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 
 S, T, N, O, G = 2, 4, 6, 4, 3  # noqa: E741  (O is the observation size in every signature)
-HEADS = {"categorical": {"num_actions": 2}, "gaussian": {"action_low": (-10.0,), "action_high": (10.0,)}}
+HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 BOTH_HEADS = pytest.mark.parametrize("head", HEADS)
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)

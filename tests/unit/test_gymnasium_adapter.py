@@ -11,11 +11,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium import spaces
+from gymnasium.spaces import Box
 from torch import Tensor
 
+from cartpole_cli.actions import Continuous, Discrete
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.environments.interface import Transition
 from cartpole_cli.environments.physics import Physics, cart_pole_step
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.experience import Rollout, collect_episodes, collect_steps
@@ -35,7 +37,7 @@ class Counting(gymnasium.Env[Any, Any]):
     """Observes [the episode's random name, steps so far]; action 1 terminates."""
 
     observation_space = Box(0.0, np.inf, (2,), np.float32)
-    action_space: Any = Discrete(2)
+    action_space: Any = spaces.Discrete(2)
 
     def __init__(self, action_space: Any = None) -> None:
         self.action_space = action_space or Counting.action_space
@@ -68,7 +70,7 @@ def _registered() -> Iterator[None]:
         "limit4": {"max_episode_steps": 4},
         "limit10": {"max_episode_steps": 10},
         "limitless": {},
-        "from1": {"max_episode_steps": 4, "kwargs": {"action_space": Discrete(2, start=1)}},
+        "from1": {"max_episode_steps": 4, "kwargs": {"action_space": spaces.Discrete(2, start=1)}},
         "unbounded": {"max_episode_steps": 4, "kwargs": {"action_space": Box(-np.inf, np.inf, (1,), np.float32)}},
         "matrix": {"max_episode_steps": 4, "kwargs": {"action_space": Box(-1.0, 1.0, (2, 2), np.float32)}},
     }
@@ -178,7 +180,7 @@ def test_no_two_environments_seeds_or_episodes_share_a_start(make: Any, mode: st
 def test_cart_pole_rows_are_transitions_of_cart_pole(make: Any, mode: str) -> None:
     num_seeds, num_envs, limit = 2, 6, 9
     adapter = make("CartPole-v1", mode, num_envs, seeds=range(num_seeds), max_episode_steps=limit)
-    assert adapter.actions == DiscreteActions(2)
+    assert adapter.actions == Discrete(2)
     assert (adapter.observation_size, adapter.max_episode_steps) == (4, limit)
     physics = Physics.standard(num_seeds, num_envs)
     elapsed = torch.zeros(num_seeds, num_envs, dtype=torch.int64)
@@ -402,7 +404,7 @@ def test_collect_episodes_in_groups_starts_each_from_one_state(make: Any, mode: 
 
 def test_acrobot_has_three_discrete_actions_and_six_observations(make: Any) -> None:
     adapter = make("Acrobot-v1", "sync", 2, max_episode_steps=5)
-    assert adapter.actions == DiscreteActions(3)
+    assert adapter.actions == Discrete(3)
     assert (adapter.observation_size, adapter.max_episode_steps) == (6, 5)
     transitions, after = _steps(adapter, torch.tensor([[[0, 2]], [[1, 1]], [[2, 0]], [[0, 0]], [[2, 2]]]))
     assert transitions[-1].truncated.all()
@@ -415,7 +417,7 @@ def test_acrobot_has_three_discrete_actions_and_six_observations(make: Any) -> N
 
 def test_pendulum_takes_torques_and_is_truncated_at_two_hundred_steps(make: Any) -> None:
     adapter = make("Pendulum-v1", "sync", 2)
-    assert adapter.actions == ContinuousActions((-2.0,), (2.0,))
+    assert adapter.actions == Continuous((-2.0,), (2.0,))
     assert (adapter.observation_size, adapter.max_episode_steps) == (3, 200)
     reference: Any = gymnasium.make("Pendulum-v1").unwrapped
     reference.reset(seed=0)
@@ -435,7 +437,7 @@ def test_pendulum_takes_torques_and_is_truncated_at_two_hundred_steps(make: Any)
 
 def test_our_continuous_cart_pole_is_made_from_its_module(make: Any) -> None:
     adapter = make("cartpole_cli.environments:cartpole_cli/ContinuousCartPole-v1", "sync", 2)
-    assert adapter.actions == ContinuousActions((-10.0,), (10.0,))
+    assert adapter.actions == Continuous((-10.0,), (10.0,))
     assert adapter.max_episode_steps == 500
     before = adapter.observation
     force = torch.tensor([[[3.0], [-3.0]]])
@@ -551,12 +553,11 @@ def test_an_episode_that_does_not_come_back_makes_room_for_a_new_one(make: Any) 
 
 
 def _policy(adapter: GymnasiumAdapter) -> PolicyNetwork:
-    assert isinstance(adapter.actions, DiscreteActions)
     return build_policy(
         PolicyRecipe(hidden_sizes=(8,)),
         adapter.streams,
         observation_size=adapter.observation_size,
-        actions=adapter.actions.num_actions,
+        actions=adapter.actions,
         value_network=False,
     )
 

@@ -9,7 +9,8 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from torch import Tensor
 
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions, Transition
+from cartpole_cli.actions import FORCE, Discrete
+from cartpole_cli.environments.interface import Transition
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.environments.registration import ContinuousCartPoleEnv
 from cartpole_cli.randomness import Streams
@@ -71,7 +72,7 @@ def test_an_episode_is_gymnasiums_environment_stepped_alone(continuous: bool) ->
 
 def test_forces_are_applied_in_newtons_and_clipped_to_the_range() -> None:
     judge = _judge(len(SPECIAL_FORCES), continuous=True)
-    assert judge.actions == ContinuousActions((-10.0,), (10.0,))
+    assert judge.actions == FORCE
     starts = judge._environment.state.T.copy()
     successor = judge.step(SPECIAL_FORCES[None, :, None]).next_observation[0].numpy()
     for index, force in enumerate(SPECIAL_FORCES.clamp(-10, 10).numpy()):
@@ -83,7 +84,7 @@ def test_forces_are_applied_in_newtons_and_clipped_to_the_range() -> None:
 
 def test_discrete_actions_push_left_and_right() -> None:
     judge = _judge(2)
-    assert judge.actions == DiscreteActions(2)
+    assert judge.actions == Discrete(2)
     successor = judge.step(torch.tensor([[0, 1]])).next_observation[0]
     assert successor[0, 1] < -0.1
     assert successor[1, 1] > 0.1

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 
 SEEDS = (10, 11, 12)
 HEADS = {
-    "categorical": {"num_actions": 2},
-    "gaussian": {"action_low": (-10.0,), "action_high": (10.0,), "squash": "tanh"},
+    "categorical": {"actions": PUSHES},
+    "gaussian": {"actions": FORCE, "squash": "tanh"},
 }
 HIDDEN_SIZES = [(64, 64), (16,)]
 

@@ -12,6 +12,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, PUSHES, Continuous, Discrete
 from cartpole_cli.deploy import graph
 from cartpole_cli.deploy.graph import Export, export_policy
 from cartpole_cli.environments.judge import GymnasiumCartPole
@@ -21,8 +22,8 @@ from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.files import load_recipe, shipped_recipes
 
-FORCES = {"action_low": (-10.0,), "action_high": (10.0,)}
-KINDS = {"discrete": {"num_actions": 2}, "clip": FORCES | {"squash": "clip"}, "tanh": FORCES | {"squash": "tanh"}}
+FORCES = {"actions": FORCE}
+KINDS = {"discrete": {"actions": PUSHES}, "clip": FORCES | {"squash": "clip"}, "tanh": FORCES | {"squash": "tanh"}}
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 EACH_ACTIVATION = pytest.mark.parametrize("activation", ["tanh", "relu"])
 LARGEST = float(np.finfo(np.float32).max)
@@ -68,14 +69,14 @@ def run(content: bytes, states: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def by_torch(policy: PolicyNetwork, states: np.ndarray) -> np.ndarray:
     distribution = policy.distribution(torch.from_numpy(states).unsqueeze(0))
-    if policy.architecture.num_actions:
+    if policy.actions == PUSHES:
         return distribution.logits[0].numpy()
     return policy.greedy_action(torch.from_numpy(states).unsqueeze(0))[0].numpy()
 
 
 @torch.no_grad()
 def visited(policy: PolicyNetwork) -> np.ndarray:
-    continuous = policy.architecture.num_actions is None
+    continuous = policy.actions == FORCE
     judge = GymnasiumCartPole(Streams([9]), 20, continuous=continuous, max_episode_steps=60)
     states: list[Tensor] = []
     for _ in range(60):
@@ -153,7 +154,7 @@ def test_the_same_policy_gives_the_same_bytes_and_pairs():
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_shipped_recipes_policy_fits_into_64_kib(name):
     recipe = load_recipe(shipped_recipes()[name])
-    actions = ((-10.0,), (10.0,)) if recipe.environment.id == "ContinuousCartPole-v1" else 2
+    actions = FORCE if recipe.environment.id == "ContinuousCartPole-v1" else PUSHES
     policy = build_policy(recipe.policy, Streams([0], "cpu"), observation_size=4, actions=actions, value_network=False)
     content = export(policy, recipe=recipe.to_toml()).model
     assert len(content) <= 64 * 1024
@@ -350,11 +351,11 @@ def test_other_episodes_are_caught(monkeypatch):
 @pytest.mark.parametrize(
     "other",
     [
-        {"observation_size": 6, "num_actions": 3},
-        {"observation_size": 6, "num_actions": 2},
-        {"observation_size": 4, "num_actions": 3},
-        {"observation_size": 4, "action_low": (-1.0, -1.0), "action_high": (1.0, 1.0)},
-        {"observation_size": 3, "action_low": (-2.0,), "action_high": (2.0,)},
+        {"observation_size": 6, "actions": Discrete(3)},
+        {"observation_size": 6, "actions": PUSHES},
+        {"observation_size": 4, "actions": Discrete(3)},
+        {"observation_size": 4, "actions": Continuous((-1.0, -1.0), (1.0, 1.0))},
+        {"observation_size": 3, "actions": Continuous((-2.0,), (2.0,))},
     ],
     ids=str,
 )

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms.ppo import PPO, Batch, Targets, explained_variance
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 
 S, T, N, O = 2, 4, 2, 3  # noqa: E741  (O is the observation size in every signature)
-HEADS = {"categorical": {"num_actions": 2}, "gaussian": {"action_low": (-10.0,), "action_high": (10.0,)}}
+HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import PUSHES
 from cartpole_cli.algorithms import reinforce
 from cartpole_cli.algorithms.reinforce import Batch, Reinforce, Targets
 from cartpole_cli.experience import Rollout
@@ -33,7 +34,7 @@ class FirstFeatureIsValue(PolicyNetwork):
 
 
 def policy(kind: type[PolicyNetwork] = PolicyNetwork, *, value_network: bool = True) -> PolicyNetwork:
-    network = kind(Architecture(O, (8,), "tanh", value_network, num_actions=2), STREAMS)
+    network = kind(Architecture(O, (8,), "tanh", value_network, actions=PUSHES), STREAMS)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():

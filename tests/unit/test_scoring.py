@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import Discrete
 from cartpole_cli.environments.build import build_judge
-from cartpole_cli.environments.interface import DiscreteActions, Transition
+from cartpole_cli.environments.interface import Transition
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
@@ -16,7 +17,7 @@ from cartpole_cli.scoring.motion import probability_of_improvement, score
 from cartpole_cli.scoring.scorecard import compare
 from cartpole_cli.training.evaluation import play
 
-TWO_PUSHES = DiscreteActions(2)
+TWO_PUSHES = Discrete(2)
 
 
 def scripted(positions, ends, *, rewards=None, actions=TWO_PUSHES, truncates=False, forces=None) -> SimpleNamespace:
@@ -156,7 +157,7 @@ def test_an_episode_ended_by_the_time_limit_ends_too():
 
 def test_another_tasks_returns_are_sums_of_rewards_and_it_has_no_motion():
     rewards = [[-1.5, 2.0], [0.25, 4.0], [100.0, -8.0]]
-    environment = scripted([[0.0, 0.0]], (2, 3), rewards=rewards, actions=DiscreteActions(3))
+    environment = scripted([[0.0, 0.0]], (2, 3), rewards=rewards, actions=Discrete(3))
     evaluation, motion = scored(replay([0, 2], [1, 1], [2, 0]), environment)
     assert evaluation.returns == (-1.25, -2.0)
     assert motion is None

@@ -12,7 +12,7 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from torch import Tensor
 
-from cartpole_cli.environments.interface import ContinuousActions, DiscreteActions
+from cartpole_cli.actions import FORCE, Discrete
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams
 
@@ -58,8 +58,8 @@ def _columns(simulator: CartPoleSimulator, actions: Tensor) -> list[Tensor]:
 
 
 def test_actions_are_two_pushes_or_ten_newtons_either_way() -> None:
-    assert _simulator(1).actions == DiscreteActions(2)
-    assert _simulator(1, continuous=True).actions == ContinuousActions((-10.0,), (10.0,))
+    assert _simulator(1).actions == Discrete(2)
+    assert _simulator(1, continuous=True).actions == FORCE
 
 
 def test_reset_to_starts_episodes_from_the_given_state() -> None:

@@ -16,7 +16,6 @@ Flags = NDArray[np.bool_]
 TIME_STEP = 0.02
 STEPS_PER_SECOND = 50
 POLE_MASS = 0.1
-MAX_FORCE = 10.0
 CART_DRAG, POLE_DRAG = 0.75, 1.1
 AT_REST = 1e-4
 """Slower than this, m/s or rad/s, is standing still."""

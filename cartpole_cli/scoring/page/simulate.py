@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cartpole_cli.actions import MAX_FORCE
 from cartpole_cli.scoring.page.episodes import Episodes
-from cartpole_cli.scoring.page.physics import MAX_FORCE, Flags, Floats, is_on_rail, is_upright, page_step, push
+from cartpole_cli.scoring.page.physics import Flags, Floats, is_on_rail, is_upright, page_step, push
 from cartpole_cli.scoring.page.timing import Strengths
 
 Pilot = Callable[[NDArray[np.float32]], Floats]
