@@ -5,20 +5,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
+from cartpole_cli.recipe.sections import Fraction, NonNegativeFloat, Section
+
 NumEpochs = Annotated[int, Field(ge=1, le=1_000)]
 GroupSize = Annotated[int, Field(ge=2, le=65_536)]
-
-
-class Section(BaseModel):
-    """A table of a recipe: every field known, typed and documented."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class ReinforceRecipe(Section):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveFloat
 
-from cartpole_cli.recipe.algorithm import Fraction, NonNegativeFloat, Section
+from cartpole_cli.recipe.sections import Fraction, NonNegativeFloat, Section
 
 NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
 Hold = Annotated[float, Field(gt=0, le=50)]

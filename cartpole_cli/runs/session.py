@@ -245,4 +245,4 @@ class Session:
 def _build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) -> Trainer:
     if recipe.trainer.render_every:
         check_can_film()
-    return build_trainer(recipe, seeds, device)
+    return build_trainer([recipe.for_seed(seed) for seed in seeds], device)

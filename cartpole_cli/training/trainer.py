@@ -5,22 +5,23 @@ stops by leaving the loop.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from itertools import compress
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cartpole_cli.algorithms.interface import Algorithm
+from cartpole_cli.algorithms.rows import Rows
 from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.sections import TrainerRecipe
 from cartpole_cli.training.evaluation import Evaluation, Evaluator
 from cartpole_cli.training.optimizer import Adam
 from cartpole_cli.training.reports import Report, SeedReport
@@ -28,18 +29,6 @@ from cartpole_cli.training.sums import EpisodeStatistics, UpdateStatistics
 
 NO_SCORE = (-math.inf, -math.inf)
 """Of a seed that has no best checkpoint."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """When to evaluate and when to stop; see `TrainerRecipe`."""
-
-    num_steps: int
-    schedule_steps: int
-    learning_rate: float
-    anneal_learning_rate: bool
-    evaluate_every: int
-    stop_at_return: float | None
 
 
 class Trainer:
@@ -51,16 +40,18 @@ class Trainer:
     def __init__(
         self,
         *,
-        algorithm: Algorithm,
+        algorithm: Algorithm[Any, Any],
         environment: TrainingEnvironment,
         policy: PolicyNetwork,
         optimizer: Adam,
         evaluator: Evaluator,
         streams: Streams,
-        budget: Budget,
+        settings: TrainerRecipe,
+        learning_rate: Float[Tensor, "S"],
     ) -> None:
         self.algorithm, self.environment, self.policy = algorithm, environment, policy
-        self.optimizer, self.evaluator, self.streams, self.budget = optimizer, evaluator, streams, budget
+        self.optimizer, self.evaluator, self.streams, self.settings = optimizer, evaluator, streams, settings
+        self.learning_rate = learning_rate
         num_seeds = len(streams.seeds)
         self.iteration = 0
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
@@ -87,7 +78,8 @@ class Trainer:
         going_on = [index for index, finished in enumerate(self.finished.tolist()) if not finished]
         if len(going_on) == len(self.streams.seeds):
             return
-        self.streams = self.streams.select(going_on)
+        self.streams, self.algorithm = self.streams.select(going_on), self.algorithm.select(going_on)
+        self.learning_rate = self.learning_rate[going_on]
         self.environment.keep_seeds(going_on)
         self.policy.keep_seeds(going_on)
         self.optimizer.keep_seeds(going_on)
@@ -100,39 +92,49 @@ class Trainer:
         self.best_score = [self.best_score[index] for index in going_on]
 
     def _update(self, rollout: Rollout) -> UpdateStatistics:
-        progress = (self.env_steps / self.budget.schedule_steps).clamp(max=1.0)
-        learning_rate = self.budget.learning_rate * (
-            1 - progress if self.budget.anneal_learning_rate else torch.ones_like(progress)
-        )
+        progress = (self.env_steps / self.settings.schedule_end).clamp(max=1.0)
+        is_linear = self.settings.learning_rate_schedule == "linear"
+        learning_rate = self.learning_rate * (1 - progress) if is_linear else self.learning_rate
         targets = self.algorithm.targets(rollout, self.policy, self.reference)
         statistics = UpdateStatistics(len(self.streams.seeds), self.streams.device, self.algorithm.diagnostics(targets))
         active = torch.ones_like(self.finished)
-        pending = torch.zeros_like(active)
         for epoch in self.algorithm.epochs(targets, self.streams, self.iteration, progress):
-            for batch in epoch:
-                loss = self.algorithm.loss(self.policy, batch)
-                active = active & ~loss.stop
-                has_rows = batch.weight.any(dim=1)
-                pending = pending | has_rows
-                statistics.add_loss(loss.terms, active & has_rows)
-                self.optimizer.accumulate(loss.total)
-                if batch.completes_step:
-                    stepping = active & pending
-                    norm = self.optimizer.step(stepping, learning_rate)
-                    self.policy.project(stepping & norm.isfinite())
-                    statistics.add_step(norm, stepping)
-                    pending = torch.zeros_like(active)
+            for step in epoch:
+                active = self._step(step, active, learning_rate, statistics)
             if not bool(active.any()):
                 break
         return statistics
+
+    def _step(
+        self,
+        parts: Sequence[Rows],
+        active: Bool[Tensor, "S"],
+        learning_rate: Float[Tensor, "S"],
+        statistics: UpdateStatistics,
+    ) -> Bool[Tensor, "S"]:
+        """Move the active seeds that have rows, by the gradients of all parts; which seeds are active from then on."""
+        pending = torch.zeros_like(active)
+        for part in parts:
+            loss = self.algorithm.loss(self.policy, part)
+            if loss.stop is not None:
+                active = active & ~loss.stop
+            has_rows = part.weight.flatten(1).any(dim=1)
+            pending = pending | has_rows
+            statistics.add_loss(loss.terms, active & has_rows)
+            self.optimizer.accumulate(loss.total)
+        stepping = active & pending
+        norm = self.optimizer.step(stepping, learning_rate)
+        self.policy.project(stepping & norm.isfinite())
+        statistics.add_step(norm, stepping)
+        return active
 
     def _report(self, rollout: Rollout, update: UpdateStatistics) -> Report:
         episodes, episode_return = (column.tolist() for column in self.episodes.update(rollout))
         diagnostics = {name: values.tolist() for name, values in update.means().items()}
         broken = update.failures()
         env_steps: list[int] = self.env_steps.tolist()
-        over_budget = [steps >= self.budget.num_steps for steps in env_steps]
-        scheduled = self.iteration % self.budget.evaluate_every == 0
+        over_budget = [steps >= self.settings.num_steps for steps in env_steps]
+        scheduled = self.iteration % self.settings.evaluate_every == 0
         due = [(scheduled or over) and not unable for over, unable in zip(over_budget, broken, strict=True)]
         evaluations, confirmations = self._evaluate(due)
         seeds = []
@@ -184,7 +186,7 @@ class Trainer:
         return [next(evaluations) if want else None for want in wanted]
 
     def _reaches_target(self, evaluation: Evaluation) -> bool:
-        target = self.budget.stop_at_return
+        target = self.settings.stop_at_return
         return target is not None and evaluation.mean >= target
 
     def _is_best(self, index: int, evaluation: Evaluation, confirmation: Evaluation | None) -> bool:
@@ -210,7 +212,7 @@ class Trainer:
             "env_steps": self.env_steps,
             "solved": self.solved,
             "failed": self.failed,
-            "stop_at_return": self.budget.stop_at_return,
+            "stop_at_return": self.settings.stop_at_return,
             "best_score": self.best_score,
             "episode_return": self.episodes.running,
         }
@@ -218,7 +220,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where `state_dict` was taken; whether the episodes under way go on, or new ones had to begin.
 
-        The trainer's seeds have to be those of `state["seeds"]`. The budget may be another one: see `finished_seeds`.
+        The trainer's seeds have to be those of `state["seeds"]`. Its budget may be another one: see `finished_seeds`.
         """
         self.policy.load_state_dict(state["policy"])
         if self.reference is not self.policy:
@@ -229,7 +231,7 @@ class Trainer:
         device = self.streams.device
         self.env_steps = state["env_steps"].clone().to(device)
         self.solved, self.failed = list(state["solved"]), list(state["failed"])
-        finished = finished_seeds(state, self.budget.num_steps, self.budget.stop_at_return)
+        finished = finished_seeds(state, self.settings.num_steps, self.settings.stop_at_return)
         self.finished = self.finished.new_tensor(finished)
         self.best_score = [tuple(score) for score in state["best_score"]]
         self.episodes.running = state["episode_return"].to(device) * same_episodes

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from members import trainer_of
 from torch import Tensor
 
 from cartpole_cli.actions import PUSHES, Discrete
@@ -27,7 +28,7 @@ from cartpole_cli.recipe.recipe import (
     TrainerRecipe,
 )
 from cartpole_cli.training import build as training_build
-from cartpole_cli.training.build import build_evaluator, build_trainer
+from cartpole_cli.training.build import build_evaluator
 from cartpole_cli.training.evaluation import Evaluation, Evaluator, play
 from cartpole_cli.training.reports import Report
 from cartpole_cli.training.trainer import Trainer
@@ -97,7 +98,7 @@ class SpyJudge:
 
 
 def _policy(seeds: Sequence[int], *, actions: Discrete = PUSHES) -> PolicyNetwork:
-    return build_policy(SMALL, Streams(seeds), observation_size=4, actions=actions, value_network=False)
+    return build_policy([SMALL] * len(seeds), Streams(seeds), observation_size=4, actions=actions, value_network=False)
 
 
 def _rows(starts: Tensor) -> set[tuple[float, ...]]:
@@ -243,7 +244,7 @@ def _recipe(algorithm: Any = None, environment: Any = None, **trainer: Any) -> R
 
 
 def _train(recipe: Recipe, num_iterations: int, seeds: Sequence[int] = (0,)) -> tuple[Trainer, list[Report]]:
-    trainer = build_trainer(recipe, seeds, CPU)
+    trainer = trainer_of(recipe, seeds)
     reports = [report for _, report in zip(range(num_iterations), trainer.iterations(), strict=False)]
     trainer.environment.close()
     return trainer, reports
@@ -273,7 +274,7 @@ def test_evaluating_does_not_change_training(algorithm: Any, environment: Any) -
 
 def test_confirming_does_not_change_training() -> None:
     def train(*, confirming: bool) -> list[Tensor]:
-        trainer = build_trainer(_recipe(evaluate_every=1000), [0], CPU)
+        trainer = trainer_of(_recipe(evaluate_every=1000), [0])
         for report, _ in zip(trainer.iterations(), range(3), strict=False):
             if confirming:
                 trainer.evaluator.confirmation(trainer.policy, trainer.streams, report.iteration)
@@ -311,7 +312,7 @@ class Fake:
 
 
 def _faked(fake: Fake, *, seeds: Sequence[int] = (0,), algorithm: Any = None, **settings: Any) -> Trainer:
-    trainer = build_trainer(_recipe(algorithm, **settings), seeds, CPU)
+    trainer = trainer_of(_recipe(algorithm, **settings), seeds)
     fake.seeds = seeds
     trainer.evaluator = fake
     return trainer
