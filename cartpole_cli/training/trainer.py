@@ -5,10 +5,8 @@ stops by leaving the loop.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from functools import partial
-from itertools import compress
 from typing import Any
 
 import torch
@@ -22,13 +20,11 @@ from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.sections import TrainerRecipe
-from cartpole_cli.training.evaluation import Evaluation, Evaluator
+from cartpole_cli.training.evaluation import Evaluator
 from cartpole_cli.training.optimizer import Adam
 from cartpole_cli.training.reports import Report, SeedReport
+from cartpole_cli.training.selection import Selection
 from cartpole_cli.training.sums import EpisodeStatistics, UpdateStatistics
-
-NO_SCORE = (-math.inf, -math.inf)
-"""Of a seed that has no best checkpoint."""
 
 
 class Trainer:
@@ -50,16 +46,20 @@ class Trainer:
         learning_rate: Float[Tensor, "S"],
     ) -> None:
         self.algorithm, self.environment, self.policy = algorithm, environment, policy
-        self.optimizer, self.evaluator, self.streams, self.settings = optimizer, evaluator, streams, settings
+        self.optimizer, self.streams, self.settings = optimizer, streams, settings
         self.learning_rate = learning_rate
         num_seeds = len(streams.seeds)
         self.iteration = 0
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
         self.solved, self.failed = [False] * num_seeds, [False] * num_seeds
-        self.best_score = [NO_SCORE] * num_seeds
+        self.selection = Selection(evaluator, num_seeds, settings.stop_at_return)
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
         self.reference = deepcopy(policy).requires_grad_(False) if algorithm.reference_every > 1 else policy
+
+    @property
+    def evaluator(self) -> Evaluator:
+        return self.selection.evaluator
 
     def iterations(self) -> Iterator[Report]:
         """One report per iteration until every seed has finished."""
@@ -89,7 +89,7 @@ class Trainer:
         self.env_steps, self.finished = self.env_steps[going_on], self.finished[going_on]
         self.solved = [self.solved[index] for index in going_on]
         self.failed = [self.failed[index] for index in going_on]
-        self.best_score = [self.best_score[index] for index in going_on]
+        self.selection.keep_seeds(going_on)
 
     def _update(self, rollout: Rollout) -> UpdateStatistics:
         progress = (self.env_steps / self.settings.schedule_end).clamp(max=1.0)
@@ -133,21 +133,17 @@ class Trainer:
         diagnostics = {name: values.tolist() for name, values in update.means().items()}
         broken = update.failures()
         env_steps: list[int] = self.env_steps.tolist()
-        over_budget = [steps >= self.settings.num_steps for steps in env_steps]
+        is_spent = [steps >= self.settings.num_steps for steps in env_steps]
         scheduled = self.iteration % self.settings.evaluate_every == 0
-        due = [(scheduled or over) and not unable for over, unable in zip(over_budget, broken, strict=True)]
-        evaluations, confirmations = self._evaluate(due)
+        due = [(scheduled or spent) and lost is None for spent, lost in zip(is_spent, broken, strict=True)]
+        evaluations = self.selection.evaluate(self.policy, self.streams, self.iteration, due)
         seeds = []
-        for index, evaluation in enumerate(evaluations):
-            confirmation = confirmations[index]
-            solved = confirmation is not None and self._reaches_target(confirmation)
+        for index, (evaluation, confirmation) in enumerate(zip(*evaluations, strict=True)):
             lost = broken[index]
             if evaluation is not None and not math.isfinite(evaluation.mean):
                 lost = "held-out return"
+            solved = self.selection.reaches_target(confirmation)
             self.solved[index], self.failed[index] = solved, lost is not None
-            improved = (
-                evaluation is not None and not lost and (self._is_best(index, evaluation, confirmation) or solved)
-            )
             numbers = {name: values[index] for name, values in diagnostics.items()}
             seeds.append(
                 SeedReport(
@@ -159,46 +155,18 @@ class Trainer:
                     hint=self.algorithm.hint(numbers),
                     evaluation=evaluation,
                     confirmation=confirmation,
-                    improved=improved,
+                    improved=(
+                        evaluation is not None
+                        and lost is None
+                        and (self.selection.improves(index, evaluation, confirmation) or solved)
+                    ),
                     solved=solved,
                     failure=lost and f"{lost} in iteration {self.iteration}",
-                    finished=solved or lost is not None or over_budget[index],
+                    finished=solved or lost is not None or is_spent[index],
                 )
             )
         self.finished = self.finished.new_tensor([seed.finished for seed in seeds])
         return Report(self.iteration, tuple(seeds))
-
-    def _evaluate(self, due: list[bool]) -> tuple[list[Evaluation | None], list[Evaluation | None]]:
-        """Selection scores of the seeds that are due, and confirmation scores of those that reach the target."""
-        selected = self._play(self.evaluator.selection, due)
-        reached = [evaluation is not None and self._reaches_target(evaluation) for evaluation in selected]
-        confirm = partial(self.evaluator.confirmation, iteration=self.iteration)
-        return selected, self._play(confirm, reached)
-
-    def _play(
-        self, play: Callable[[PolicyNetwork, Streams], list[Evaluation]], wanted: list[bool]
-    ) -> list[Evaluation | None]:
-        """Evaluations of the wanted seeds, None for the others."""
-        places = list(compress(range(len(wanted)), wanted))
-        if not places:
-            return [None] * len(wanted)
-        evaluations = iter(play(self.policy.select(places), self.streams.select(places)))
-        return [next(evaluations) if want else None for want in wanted]
-
-    def _reaches_target(self, evaluation: Evaluation) -> bool:
-        target = self.settings.stop_at_return
-        return target is not None and evaluation.mean >= target
-
-    def _is_best(self, index: int, evaluation: Evaluation, confirmation: Evaluation | None) -> bool:
-        """Whether this is the best score so far; of equals the one confirmed for longer, then the later one."""
-        returns, confirmed = evaluation.returns, float("-inf")
-        if confirmation is not None:
-            returns, confirmed = returns + (confirmation.within_limit or confirmation.returns), confirmation.mean
-        score = (sum(returns) / len(returns), confirmed)
-        if score < self.best_score[index]:
-            return False
-        self.best_score[index] = score
-        return True
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next iteration depends on: plain data and live tensors, to be written or copied at once."""
@@ -213,7 +181,7 @@ class Trainer:
             "solved": self.solved,
             "failed": self.failed,
             "stop_at_return": self.settings.stop_at_return,
-            "best_score": self.best_score,
+            "best_score": self.selection.best_score,
             "episode_return": self.episodes.running,
         }
 
@@ -233,7 +201,7 @@ class Trainer:
         self.solved, self.failed = list(state["solved"]), list(state["failed"])
         finished = finished_seeds(state, self.settings.num_steps, self.settings.stop_at_return)
         self.finished = self.finished.new_tensor(finished)
-        self.best_score = [tuple(score) for score in state["best_score"]]
+        self.selection.best_score = [tuple(score) for score in state["best_score"]]
         self.episodes.running = state["episode_return"].to(device) * same_episodes
         return same_episodes
 
