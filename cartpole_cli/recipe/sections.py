@@ -33,19 +33,21 @@ class PolicyRecipe(Section):
     """The policy network; a value network, where the algorithm has one, has the same sizes."""
 
     action_head: Literal["auto", "categorical", "gaussian"] = "auto"
-    """Discrete logits or a continuous force; auto: what the environment takes."""
+    """Kind of action: discrete logits (categorical), a continuous force (gaussian), or what the environment takes (auto)."""
     features: Literal["raw", "scaled", "trig"] = "raw"
-    """What the network sees of a cart-pole: its four numbers; theta in tenths of a radian; theta's sine and cosine."""
+    """What the network sees of a cart-pole: its four numbers (raw), these with theta in tenths of a radian (scaled), or
+    with theta's sine and cosine instead (trig)."""
     hidden_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
     ] = (64, 64)
-    """Width of each hidden layer. Multiples of 16 keep a seed's bits the same beside other seeds."""
+    """Width of each hidden layer; multiples of 16 keep a seed's bits the same beside other seeds."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Non-linearity after each hidden layer."""
     squash: Literal["clip", "tanh"] = "clip"
-    """How a Gaussian action is brought into the environment's range."""
+    """How a Gaussian action is brought into the environment's range: by clipping it (clip), or by its hyperbolic
+    tangent (tanh)."""
     initial_log_std: Annotated[float, Field(ge=-3, le=0.5)] = -0.5
-    """Gaussian head: initial log standard deviation, in units of half the action range."""
+    """Initial log standard deviation of a Gaussian action, in units of half the action range."""
 
 
 class TrainerRecipe(Section):
@@ -56,21 +58,21 @@ class TrainerRecipe(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random number of the run."""
     num_seeds: Annotated[int, Field(ge=1, le=1_024)] = 1
-    """More than 1: a study, of that many seeds from `seed` on, trained as one computation."""
+    """Number of seeds, from `seed` on; more than 1 make a study, trained as one computation."""
     learning_rate: PositiveFloat = 1e-3
     """Adam's step size."""
     learning_rate_schedule: Literal["constant", "linear"] = "linear"
-    """Linear: down to 0 at `schedule_steps`."""
+    """How the learning rate changes: not at all, or linearly to 0 at `schedule_steps`."""
     schedule_steps: PositiveInt | None = None
     """Environment steps at which linear schedules reach 0; unset: `num_steps`."""
     max_grad_norm: PositiveFloat = 0.5
-    """Gradients are scaled down to this norm."""
+    """Norm that larger gradients are scaled down to."""
     evaluate_every: PositiveInt = 10
     """Iterations between held-out evaluations; the best evaluation's weights become best.pth."""
     evaluation_episodes: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Episodes of each held-out evaluation (the selection set)."""
     stop_at_return: float | None = None
-    """Stop once the mean held-out return reaches this, and 100 fresh episodes confirm it; unset: never. The
+    """Mean held-out return that ends the training, once 100 fresh episodes confirm it; unset: none does. The
     cart-pole's confirming episodes last twice as long, and their returns are halved: a slow drift falls later."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between snapshots in checkpoints/; 0: none."""
@@ -79,9 +81,9 @@ class TrainerRecipe(Section):
     checkpoint_every: PositiveInt = 25
     """Iterations between writes of last.pth: what a crash can lose."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to train; auto: CUDA, then MPS, then CPU."""
+    """Device to train on; auto: CUDA, then MPS, then CPU."""
     num_threads: Annotated[int, Field(ge=1, le=1_024)] = 1
-    """CPU threads; one is fastest for networks this small, and what bit-exact promises are made for."""
+    """CPU threads; one is fastest for networks this small, and bit-exactness is promised for one."""
 
     @property
     def schedule_end(self) -> int:
@@ -93,8 +95,8 @@ class LoggerRecipe(Section):
     """Where metrics go besides metrics.jsonl."""
 
     type: Literal["disabled", "wandb"] = "disabled"
-    """Weights & Biases, or nothing."""
+    """Where metrics go besides metrics.jsonl: to Weights & Biases, or nowhere."""
     mode: Literal["online", "offline", "disabled"] = "online"
-    """W&B's mode; offline files are uploaded later with `wandb sync`."""
+    """Mode of W&B; offline files are uploaded later with `wandb sync`."""
     project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w.-]+$")] = "cartpole"
-    """W&B project."""
+    """Project on W&B."""
