@@ -33,7 +33,7 @@ class PolicyRecipe(Section):
     """The policy network; a value network, where the algorithm has one, has the same sizes."""
 
     action_head: Literal["auto", "categorical", "gaussian"] = "auto"
-    """Kind of action: discrete logits (categorical), a continuous force (gaussian), or what the environment takes (auto)."""
+    """Kind of action: discrete (categorical), a continuous force (gaussian), or what the environment takes (auto)."""
     features: Literal["raw", "scaled", "trig"] = "raw"
     """What the network sees of a cart-pole: its four numbers (raw), these with theta in tenths of a radian (scaled), or
     with theta's sine and cosine instead (trig)."""
