@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
+from cartpole_cli.actions import Continuous
 from cartpole_cli.recipe.algorithm import (
     AlgorithmRecipe,
     DPORecipe,
@@ -145,7 +146,7 @@ class Recipe(Section):
         if not isinstance(environment, NativeEnvironment):
             return
         yield from environment.problems()
-        fitting = "gaussian" if environment.is_continuous else "categorical"
+        fitting = "gaussian" if isinstance(environment.task.actions, Continuous) else "categorical"
         if self.policy.action_head not in {"auto", fitting}:
             reason = f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}"
             yield "policy.action_head", self.policy.action_head, reason

@@ -9,12 +9,12 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from cartpole_cli.environments.rewards import balance_reward, swing_up_reward
 from torch import Tensor
 
 from cartpole_cli.environments.physics import Physics, drag
 from cartpole_cli.environments.randomization import NUM_PHYSICS, STANDARD, Conditions, Push, Range, Starts
 from cartpole_cli.environments.randomized import RandomizedCartPole
-from cartpole_cli.environments.rewards import balance_reward, swing_up_reward
 from cartpole_cli.randomness import Streams
 
 DT = 0.02
