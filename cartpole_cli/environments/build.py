@@ -73,7 +73,7 @@ def _conditions(recipe: NativeEnvironment) -> Conditions:
     values = {}
     for name in STANDARD:
         low, high = getattr(physics, name)
-        values[name] = Range(low, high, physics.distribution == "log_uniform" and low > 0)
+        values[name] = Range(float(low), float(high), physics.distribution == "log_uniform" and low > 0)
     return Conditions(
         values=values,
         change_rate=physics.change_rate,

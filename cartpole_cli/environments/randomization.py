@@ -139,5 +139,5 @@ class Conditions:
         return torch.where(share[0] < self.push_rate * seconds, side * strength, 0.0)
 
     def _range(self, name: str) -> Range:
-        value = STANDARD[name]
+        value = float(STANDARD[name])
         return self.values.get(name, Range(value, value))

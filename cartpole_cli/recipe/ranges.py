@@ -1,5 +1,6 @@
 """A field that is a number, or a range [lowest, highest] to draw from. Recipes and suites share it."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -7,7 +8,6 @@ from pydantic import (
     GetJsonSchemaHandler,
     PlainSerializer,
     ValidationError,
-    ValidatorFunctionWrapHandler,
     WrapValidator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError
 Number = TypeVar("Number")
 
 
-def _pair(given: Any, validate: ValidatorFunctionWrapHandler) -> tuple[Any, Any]:
+def _pair(given: Any, validate: Callable[[Any], Any]) -> tuple[Any, Any]:
     """A number is a range of no width."""
     is_number = isinstance(given, int | float)
     if not is_number and not (isinstance(given, list | tuple) and len(given) == 2):
@@ -55,6 +55,6 @@ NumberOrRange = Annotated[
 """Validated to (lowest, highest)."""
 
 
-def fixed(number: float) -> Any:
+def fixed(number: int | float) -> Any:
     """A default of no width, shown as the number that it is."""
     return number
