@@ -61,7 +61,7 @@ class DisturbRecipe(Section):
     push_rate: NonNegativeFloat = 0.0
     """How often the cart is pushed, 1/s."""
     push_strength: NumberOrRange[NonNegativeFloat] = fixed(1.0)
-    """Strength of a push to either side: the factor, or the range of it, that the next fields are multiplied by."""
+    """Strength of a push, to either side: the factor of push_velocity, push_angle and push_angular_velocity."""
     push_velocity: NonNegativeFloat = 0.4
     """Velocity that a push of strength 1 adds to x_dot, m/s."""
     push_angle: NonNegativeFloat = 1.5
@@ -80,13 +80,13 @@ class StartRecipe(Section):
     hanging: Fraction = 0.0
     """Share of episodes that begin within +-0.05 of a hanging pole at rest."""
     anywhere: Fraction = 0.0
-    """Share of episodes that begin at any angle, with the other numbers within the next three fields."""
+    """Share of episodes that begin at any angle, the rest within position, velocity and angular_velocity."""
     position: NonNegativeFloat = 3.0
-    """Largest distance from the middle at the start (anywhere), m."""
+    """Largest distance from the middle where an episode begins anywhere, m."""
     velocity: NonNegativeFloat = 3.0
-    """Largest speed of the cart at the start (anywhere), m/s."""
+    """Largest speed of the cart where an episode begins anywhere, m/s."""
     angular_velocity: NonNegativeFloat = 8.0
-    """Largest angular speed of the pole at the start (anywhere), rad/s."""
+    """Largest angular speed of the pole where an episode begins anywhere, rad/s."""
 
 
 class NativeEnvironment(Section):

@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from cartpole_cli.errors import did_you_mean
+from cartpole_cli.recipe.environment import PhysicsRecipe
 from cartpole_cli.recipe.fields import SECTIONS, VARIANTS, section_within
 from cartpole_cli.recipe.recipe import Recipe
 
@@ -74,8 +75,8 @@ def _problem(details: ErrorDetails, overridden: set[str]) -> tuple[str, Any, str
 def _now_physics(ranges: Any) -> str:
     """What to write in place of [environment.randomize]."""
     fields = ranges if isinstance(ranges, dict) else {}
-    written = ", ".join(f"{name} = {_short(value)}" for name, value in fields.items()) or "cart_mass = [0.5, 2]"
-    return f"is now part of environment.physics: write [environment.physics] {written}"
+    given = [f"{name} = {_short(fields[name])}" for name in PhysicsRecipe.model_fields if name in fields]
+    return f"is now part of environment.physics: write [environment.physics] {', '.join(given)}".rstrip()
 
 
 def _null_hint(key: str, given: Any, field: FieldInfo | None) -> str:

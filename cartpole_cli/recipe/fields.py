@@ -132,7 +132,7 @@ def words_for(kind: Any, limits: Sequence[Any] = ()) -> str:
         return ", ".join(map(json.dumps, parts))
     if origin is tuple:
         each = words_for(parts[0])
-        return f"a list, each a {each}" if parts[-1] is Ellipsis else f"{each}; or a range of it, [lowest, highest]"
+        return f"a list, each a {each}" if parts[-1] is Ellipsis else f"{each}, or [lowest, highest]"
     return f"{PLAIN[kind]}{_range(limits)}" if kind in PLAIN else "a section"
 
 

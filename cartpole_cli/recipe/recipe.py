@@ -1,7 +1,7 @@
 """Recipes: the validated description of a run. Every field is documented here, once.
 
-`algorithm_recipes.py` and `environment_recipes.py` have the fields of these sections; `recipe_files.py` finds and
-reads recipe files, `recipe_errors.py` explains what is wrong with them.
+`algorithm.py` and `environment.py` have the fields of these sections; `files.py` finds and reads recipe files,
+`errors.py` explains what is wrong with them.
 """
 
 from collections.abc import Iterator

@@ -145,7 +145,7 @@ def test_a_recipe_that_still_randomizes_is_told_what_to_write() -> None:
     )
     assert _problems({}, "environment.randomize.delay=[0, 1]") == (f"command line: {moved}delay = [0, 1]",)
     (line,) = _problems({"randomize": 3})
-    assert line.startswith(f"mine.toml: {moved}")
+    assert line == f"mine.toml: {moved}".rstrip()
 
 
 def test_the_range_of_forces_is_that_of_the_actions() -> None:
