@@ -8,55 +8,40 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from jaxtyping import Float
 from torch import Tensor
 
-from cartpole_cli.actions import FORCE, MAX_FORCE, PUSHES, Actions, Continuous
-from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
+from cartpole_cli.actions import MAX_FORCE, Actions, Continuous
+from cartpole_cli.environments.gymnasium_masked import MaskedResets
 from cartpole_cli.environments.interface import Transition
 from cartpole_cli.randomness import Streams
-
-START_RANGE = 0.05
-TIME_STEP = 0.02
-"""s."""
+from cartpole_cli.tasks import PHYSICS, START_RANGE
 
 
-class _Pushed:
-    """Tells how the carts were pushed in the last step; asked, as training never wants to know."""
-
-    actions: Actions
-    _action: Tensor
-
-    @property
-    def force(self) -> Float[Tensor, "S N"]:
-        """N, positive to the right."""
-        given = self._action.cpu().double().flatten(1)
-        if isinstance(self.actions, Continuous):
-            return given.clamp(self.actions.low[0], self.actions.high[0])
-        return (2 * given - 1) * MAX_FORCE
-
-    @property
-    def seconds(self) -> Float[Tensor, "S N"]:
-        """How long they were."""
-        return torch.full_like(self.force, TIME_STEP)
+def _newtons(action: Tensor, actions: Actions) -> Float[Tensor, "S N"]:
+    """The force on the cart that an action asks for, positive to the right."""
+    given = action.cpu().double().flatten(1)
+    if isinstance(actions, Continuous):
+        return given.clamp(actions.low[0], actions.high[0])
+    return (2 * given - 1) * MAX_FORCE
 
 
-class GymnasiumCartPole(_Pushed):
+class GymnasiumCartPole:
     """CartPole-v1 (or its continuous form) for S x N episodes, computed by `CartPoleVectorEnv` in float64.
 
-    Start states come from our streams and are set. A continuous force F is applied as `force_mag = |F|` with the
-    action its sign. Rows after an episode's first end are not valid: only first episodes are judged, so that
-    short ones are not favoured.
+    Start states come from our streams and are set. A force F is applied as `force_mag = |F|` with the action its
+    sign. Rows after an episode's first end are not valid: only first episodes are judged, so that short ones are not
+    favoured.
     """
 
     observation_size = 4
 
-    def __init__(self, streams: Streams, num_envs: int, *, continuous: bool, max_episode_steps: int) -> None:
-        self.streams = streams
+    def __init__(self, streams: Streams, num_envs: int, actions: Actions, *, max_episode_steps: int) -> None:
+        self.streams, self.actions = streams, actions
         self.num_seeds, self.num_envs = len(streams.seeds), num_envs
         self.max_episode_steps = max_episode_steps
         self._environment: Any = CartPoleVectorEnv(
             num_envs=self.num_seeds * num_envs, max_episode_steps=max_episode_steps
         )
-        self.actions = FORCE if continuous else PUSHES
-        self._action = torch.zeros(self.num_seeds, num_envs)
+        self.force: Float[Tensor, "S N"] = torch.zeros(self.num_seeds, num_envs, dtype=torch.float64)
+        self.seconds = torch.full_like(self.force, PHYSICS["time_step"])
         self.reset()
 
     def reset(self) -> None:
@@ -69,13 +54,10 @@ class GymnasiumCartPole(_Pushed):
 
     def step(self, action: Tensor) -> Transition:
         observation, valid = self.observation, ~self._over
-        self._action = action
-        flat = action.flatten().cpu().numpy()
-        if isinstance(self.actions, Continuous):
-            force = np.clip(flat.astype(np.float64), self.actions.low, self.actions.high)
-            self._environment.force_mag = np.abs(force)
-            flat = (force > 0).astype(np.int64)
-        state, reward, terminated, truncated, _ = self._environment.step(flat)
+        self.force = _newtons(action, self.actions)
+        force = self.force.flatten().numpy()
+        self._environment.force_mag = np.abs(force)
+        state, reward, terminated, truncated, _ = self._environment.step((force > 0).astype(np.int64))
         terminated = terminated | ~np.isfinite(state).all(axis=1)  # a force that is no number holds no pole up
         self._over = self._over | terminated | truncated
         self.observation = self._tensor(state)
@@ -96,13 +78,14 @@ class GymnasiumCartPole(_Pushed):
         self._environment.close()
 
 
-class GymnasiumSwingUp(_Pushed, GymnasiumAdapter):
-    """Our swing-up environments as Gymnasium makes them."""
+class GymnasiumSwingUp(MaskedResets):
+    """Our swing-up environments as Gymnasium makes them, which also tell how the carts were pushed."""
 
     def __init__(self, environment_id: str, streams: Streams, num_envs: int, *, max_episode_steps: int | None) -> None:
         super().__init__(environment_id, "sync", streams, num_envs, max_episode_steps=max_episode_steps)
-        self._action = torch.zeros(self.num_seeds, num_envs)
+        self.force: Float[Tensor, "S N"] = torch.zeros(self.num_seeds, num_envs, dtype=torch.float64)
+        self.seconds = torch.full_like(self.force, PHYSICS["time_step"])
 
     def step(self, action: Tensor) -> Transition:
-        self._action = action
+        self.force = _newtons(action, self.actions)
         return super().step(action)

@@ -12,10 +12,11 @@ from cartpole_cli.environments.registered import import_module_of
 from cartpole_cli.errors import CartpoleError, reading
 from cartpole_cli.files import read_bytes
 from cartpole_cli.policy.network import PolicyNetwork
-from cartpole_cli.recipe.environment import TASKS, GymnasiumEnvironment, NativeEnvironment
+from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.recipe.files import recipe_from_text
 from cartpole_cli.runs.find import find_checkpoint
 from cartpole_cli.runs.saved_policy import load_saved_policy
+from cartpole_cli.tasks import TASKS
 
 MAX_ONNX = 256 << 20
 """Bytes: 10,000 times what is exported."""

@@ -587,7 +587,7 @@ def test_dpo_needs_no_value_network_and_passes_reference_every_on(reference_ever
 
 @pytest.mark.parametrize("steps_before_failure", [None, 3])
 def test_groups_begin_in_one_state_and_before_a_failure_where_asked_to(steps_before_failure: int | None):
-    simulator = CartPoleSimulator(STREAMS, 8, continuous=False, max_episode_steps=60)
+    simulator = CartPoleSimulator(STREAMS, 8, max_episode_steps=60)
     network = PolicyNetwork(Architecture(4, (16,), "tanh", False, actions=PUSHES), STREAMS)
     branching = {"branch_from": "before_failure", "steps_before_failure": steps_before_failure}
     experience = dpo(**branching if steps_before_failure else {}).collect(simulator, network, STREAMS, 0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartpole_cli.actions import Discrete
+from cartpole_cli.actions import FORCE, PUSHES, Discrete
 from cartpole_cli.environments.build import build_judge
 from cartpole_cli.environments.interface import Transition
 from cartpole_cli.environments.judge import GymnasiumCartPole
@@ -70,7 +70,7 @@ def replay(*rows):
 
 
 def judge(num_episodes: int = 5, *, continuous: bool = False, limit: int = 500) -> GymnasiumCartPole:
-    return GymnasiumCartPole(Streams([0]), num_episodes, continuous=continuous, max_episode_steps=limit)
+    return GymnasiumCartPole(Streams([0]), num_episodes, FORCE if continuous else PUSHES, max_episode_steps=limit)
 
 
 def scored(act, environment, *, on_step=lambda done: None):
@@ -126,8 +126,7 @@ def test_a_force_that_is_held_counts_for_as_long_and_one_that_is_late_when_it_ac
 
 
 def test_each_episode_has_the_force_and_the_time_it_drew():
-    randomize = {"force_magnitude": [2.0, 30.0], "time_step": [0.005, 0.05]}
-    judged = native(limit=1, randomize=randomize)
+    judged = native(limit=1, physics={"force_magnitude": [2.0, 30.0], "time_step": [0.005, 0.05]})
     force, seconds = judged.physics.force_magnitude.clone(), judged.physics.time_step.clone()
     _, motion = scored(lambda seen: steps_of(seen, 1), judged)
     assert force.std() > 1

@@ -6,13 +6,14 @@
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from cartpole_cli.recipe.ranges import NumberOrRange
 
 MIN_SECONDS, MAX_SECONDS = 6.0, 600.0
 MAX_EPISODE_SECONDS = 1_500_000
 """Of a condition: a gigabyte."""
-Pair = tuple[float, float]
 
 
 def _several(given: Any) -> Any:
@@ -20,21 +21,8 @@ def _several(given: Any) -> Any:
     return [given] if isinstance(given, int | float) else given
 
 
-def _range(given: Any) -> Any:
-    """A number is a range of no width."""
-    return [given, given] if isinstance(given, int | float) else given
-
-
-def _ordered(given: Pair) -> Pair:
-    if given[0] > given[1]:
-        raise PydanticCustomError("range", "a range, the lower number first")
-    return given
-
-
-RANGE = (Field(strict=False), BeforeValidator(_range), AfterValidator(_ordered))
 CELLS = (Field(strict=False, min_length=1, max_length=50), BeforeValidator(_several))
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
-SecondsRange = Annotated[tuple[Seconds, Seconds], *RANGE]
 Strength = Annotated[float, Field(ge=0, le=5)]
 Interval = Annotated[float, Field(ge=0.1, le=MAX_SECONDS)]
 
@@ -50,9 +38,9 @@ class Part(BaseModel):
 class Pushing(Part):
     """A visitor who pushes again and again, to random sides."""
 
-    strength: Annotated[tuple[Strength, Strength], *RANGE]
+    strength: NumberOrRange[Strength]
     """Range of a push's strength, 0 to 5; the page's own slider begins at 1."""
-    every: Annotated[tuple[Interval, Interval], *RANGE]
+    every: NumberOrRange[Interval]
     """Range of the time between pushes, in seconds."""
     until: Seconds = 40.0
     """When the visitor leaves, in seconds."""
@@ -80,11 +68,11 @@ class Condition(Part):
     most 3 m and 3 m/s, any angle, at most 8 rad/s."""
     frames_per_second: Annotated[float, Field(ge=1, le=1000)] = 60.0
     """How often the page draws, and asks the policy."""
-    model_after: SecondsRange = (0.0, 0.0)
+    model_after: NumberOrRange[Seconds] = (0.0, 0.0)
     """Range of the time the model takes to load, in seconds: physics runs without a force until then."""
-    hidden_at: SecondsRange = (20.0, 20.0)
+    hidden_at: NumberOrRange[Seconds] = (20.0, 20.0)
     """Range of the time at which the tab is hidden, in seconds."""
-    hidden_for: SecondsRange = (0.0, 0.0)
+    hidden_for: NumberOrRange[Seconds] = (0.0, 0.0)
     """Range of how long it is hidden, in seconds: one force is held. 0: never."""
     pushes: Pushing | None = None
     """Pushes; unset: none."""
