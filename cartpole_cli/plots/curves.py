@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from cartpole_cli.errors import CartpoleError, did_you_mean, reading
 from cartpole_cli.files import MAX_METRICS, read_bytes, read_text
+from cartpole_cli.intervals import interquartile_means
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.reading import seed_folders
-from cartpole_cli.training.aggregates import interquartile_means
 
 GRID_POINTS = 200
 LARGEST = sys.float_info.max

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cartpole_cli.estimate import Estimate
 from cartpole_cli.files import MAX_TEXT, MAX_TOML, read_text
 
 LARGEST = 1e300
@@ -20,26 +21,16 @@ class Score:
 
     set_name: str
     episodes: int
-    mean_return: float
+    mean_return: Estimate
     min_return: float
-    ci95: tuple[float, float]
 
     def as_plain_data(self) -> dict[str, Any]:
         return {
             "set": self.set_name,
             "episodes": self.episodes,
-            "mean_return": self.mean_return,
             "min_return": self.min_return,
-            "ci95": list(self.ci95),
+            **self.mean_return.as_plain_data("mean_return"),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """An interquartile mean over a study's seeds and its 95 % interval."""
-
-    iqm: float
-    ci95: tuple[float, float]
 
 
 class Reader:
@@ -84,19 +75,19 @@ class Reader:
             self._note(value, name, "fields")
             return None
         episodes = self.number(value.get("episodes"), f"{name}: episodes", 0.0)
-        mean = self.number(value.get("mean_return"), f"{name}: mean_return")
+        mean = self.estimate(value, name, "mean_return")
         worst = self.number(value.get("min_return"), f"{name}: min_return")
-        interval = self._interval(value.get("ci95"), name)
-        if episodes is None or mean is None or worst is None or interval is None:
+        if episodes is None or mean is None or worst is None:
             return None
-        return Score(set_name, int(episodes), mean, worst, interval)
+        return Score(set_name, int(episodes), mean, worst)
 
-    def aggregate(self, value: Any, name: str) -> Aggregate | None:
+    def estimate(self, value: Any, name: str, key: str) -> Estimate | None:
+        """What `Estimate.as_plain_data` wrote under that key."""
         if not isinstance(value, dict):
             self._note(value, name, "fields")
             return None
-        iqm, interval = self.number(value.get("iqm"), f"{name}: iqm"), self._interval(value.get("ci95"), name)
-        return None if iqm is None or interval is None else Aggregate(iqm, interval)
+        middle, interval = self.number(value.get(key), f"{name}: {key}"), self._interval(value.get("ci95"), name)
+        return None if middle is None or interval is None else Estimate(middle, interval)
 
     def _interval(self, value: Any, name: str) -> tuple[float, float] | None:
         if not isinstance(value, list) or len(value) != 2:

@@ -4,14 +4,15 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.estimate import Estimate
 from cartpole_cli.files import MAX_METRICS, open_regular
 from cartpole_cli.runs.directory import RunDirectory
-from cartpole_cli.runs.fields import Aggregate, Reader, Score, parse_recipe
+from cartpole_cli.runs.fields import Reader, Score, parse_recipe
 from cartpole_cli.runs.lock import is_held
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
@@ -32,8 +33,8 @@ class Study:
     num_seeds: int
     num_solved: int | None
     num_interrupted: int | None
-    mean_return: Aggregate | None
-    env_steps: Aggregate | None
+    mean_return: Estimate | None
+    env_steps: Estimate | None
 
     @property
     def name(self) -> str:
@@ -47,7 +48,7 @@ class Study:
             "num_seeds": self.num_seeds,
             "num_solved": self.num_solved,
             "num_interrupted": self.num_interrupted,
-            **{key: value and asdict(value) for key, value in means.items()},
+            **{key: value and value.as_plain_data("iqm") for key, value in means.items()},
         }
 
 
@@ -119,7 +120,7 @@ def _read_study(directory: RunDirectory, num_seeds: int) -> Study:
     reader = Reader()
     content = reader.fields(directory.study, json.loads)
     solved, interrupted = (reader.count(content.get(key), key) for key in ("num_solved", "num_interrupted"))
-    mean_return, env_steps = (reader.aggregate(content.get(key), key) for key in ("mean_return", "env_steps"))
+    mean_return, env_steps = (reader.estimate(content.get(key), key, "iqm") for key in ("mean_return", "env_steps"))
     return Study(directory, num_seeds, solved, interrupted, mean_return, env_steps)
 
 
@@ -184,7 +185,7 @@ def _scores(reader: Reader, directory: RunDirectory, files: set[str]) -> tuple[S
         score = reader.score(metadata.get("evaluation"), "best.json: evaluation", "selection")
         if metadata.get("confirmation") is not None:
             confirmation = reader.score(metadata["confirmation"], "best.json: confirmation", "confirmation")
-            horizon = confirmation.mean_return if confirmation else None
+            horizon = confirmation.mean_return.value if confirmation else None
     if evaluation and digest == evaluation.get(CHECKPOINT):
         score = reader.score(evaluation, "evaluation.json", "final")
     return score, horizon

@@ -228,10 +228,10 @@ def test_a_study_without_a_name_is_named_by_its_number_of_seeds(tmp_path: Path) 
 def test_the_summary_is_over_all_seeds(tmp_path: Path) -> None:
     summary = study(recipe_of(seeds=SEEDS[:4], stop_at_return=32.0, num_steps=3000), tmp_path)
     assert [seed.seed for seed in summary.seeds] == [20, 21, 22, 23]
-    returns = {seed.seed: seed.mean_return for seed in summary.seeds}
+    returns = {seed.seed: seed.mean_return.value for seed in summary.seeds}
     middle = sorted(returns.values())[1:3]
     assert summary.mean_return is not None
-    assert summary.mean_return.iqm == pytest.approx(sum(middle) / 2)
+    assert summary.mean_return.value == pytest.approx(sum(middle) / 2)
     steps = sorted(seed.env_steps for seed in summary.seeds)
     assert summary.env_steps.iqm == pytest.approx(sum(steps[1:3]) / 2)
     assert len(set(steps)) > 1

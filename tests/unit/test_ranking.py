@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.estimate import Estimate
 from cartpole_cli.recipe.files import load_recipe, shipped_recipes
 from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.ranking import as_plain_data, distinguishable, ranked, winner
@@ -65,7 +66,7 @@ def test_a_whole_run_is_read_whole(tmp_path):
     assert (run.recipe, run.algorithm, run.environment) == ("my-ppo", "ppo", "CartPole-v1")
     assert run.score is not None
     assert (run.score.set_name, run.score.episodes) == ("final", 100)
-    assert (run.score.mean_return, run.score.min_return, run.score.ci95) == (410.5, 77.0, (400.0, 420.0))
+    assert (run.score.mean_return, run.score.min_return) == (Estimate(410.5, (400.0, 420.0)), 77.0)
     assert (run.longer_horizon_return, run.env_steps, run.seconds) == (480.0, 5000, 12.5)
     assert (run.directory.path, run.has_checkpoint) == (folder, True)
 
@@ -85,7 +86,7 @@ def test_a_score_of_another_checkpoint_is_nobodys(tmp_path):
     (folder / "best.json").write_text(json.dumps(best | {"checkpoint_sha256": digest_of(folder / "best.pth")}))
     found = read_one(tmp_path).score
     assert found is not None
-    assert (found.set_name, found.mean_return) == ("selection", 123.0)
+    assert (found.set_name, found.mean_return.value) == ("selection", 123.0)
 
 
 @pytest.mark.parametrize("name", ["s1", "s2"])
@@ -124,7 +125,7 @@ def test_without_a_final_score_the_selection_counts_and_is_marked(tmp_path):
     (folder / "evaluation.json").unlink()
     run = read_one(tmp_path)
     assert run.score is not None
-    assert (run.score.set_name, run.score.mean_return) == ("selection", 123.0)
+    assert (run.score.set_name, run.score.mean_return.value) == ("selection", 123.0)
 
 
 def test_a_run_that_has_not_been_evaluated_is_not_broken(tmp_path):

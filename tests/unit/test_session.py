@@ -175,7 +175,7 @@ def test_the_score_is_of_best_on_the_final_set(tmp_path):
     written = strict_json(session.directory.evaluation.read_text())
     assert written["set"] == "final"
     assert len(written["returns"]) == written["episodes"] == summary.episodes == 100
-    assert written["mean_return"] == summary.mean_return == pytest.approx(statistics.mean(written["returns"]))
+    assert written["mean_return"] == summary.mean_return.value == pytest.approx(statistics.mean(written["returns"]))
     assert written["min_return"] == summary.min_return == min(written["returns"])
     low, high = written["ci95"]
     assert low < written["mean_return"] < high
