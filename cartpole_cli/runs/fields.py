@@ -1,18 +1,14 @@
 """Fields of files that anybody may have damaged. No torch, no numpy: as in `reading.py`."""
 
-import re
-import tomllib
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cartpole_cli.estimate import Estimate
-from cartpole_cli.files import MAX_TEXT, MAX_TOML, read_text
+from cartpole_cli.files import read_text
 
 LARGEST = 1e300
-TABLE_START = re.compile(r"^(?=\[)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +35,16 @@ class Reader:
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def fields(self, path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    def fields(self, path: Path) -> dict[str, Any]:
+        """What a JSON file holds."""
         try:
-            content = parse(read_text(path, MAX_TOML if path.suffix == ".toml" else MAX_TEXT))
+            content = json.loads(read_text(path))
         except FileNotFoundError:
             self.problems.append(f"{path.name}: missing")
         except OSError as error:
             self.problems.append(f"{path.name}: cannot be read ({error.strerror})")
         except (ValueError, RecursionError):  # also text that is not UTF-8
-            self.problems.append(f"{path.name}: not valid {path.suffix[1:].upper()}")
+            self.problems.append(f"{path.name}: not valid JSON")
         else:
             if isinstance(content, dict):
                 return content
@@ -98,18 +95,3 @@ class Reader:
 
     def _note(self, value: Any, name: str, right: str) -> None:
         self.problems.append(f"{name}: missing" if value is None else f"{name}: not {right}")
-
-
-def parse_recipe(text: str) -> dict[str, Any]:
-    """TOML's tables one by one: runs have most of them in common, and parsing takes ten times as long as reading."""
-    try:
-        tables = [_parse_table(table) for table in TABLE_START.split(text)]
-    except ValueError:  # broken, or a value has lines that look like a table's first
-        return tomllib.loads(text)
-    merged = {key: value for table in tables for key, value in table.items()}
-    return merged if len(merged) == sum(map(len, tables)) else tomllib.loads(text)
-
-
-@cache
-def _parse_table(text: str) -> dict[str, Any]:
-    return tomllib.loads(text)
