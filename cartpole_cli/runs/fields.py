@@ -24,8 +24,9 @@ class Score:
         return {
             "set": self.set_name,
             "episodes": self.episodes,
+            "mean_return": self.mean_return.value,
             "min_return": self.min_return,
-            **self.mean_return.as_plain_data("mean_return"),
+            "ci95": list(self.mean_return.interval),
         }
 
 

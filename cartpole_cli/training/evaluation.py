@@ -46,11 +46,12 @@ class Evaluation:
         return {
             "set": self.set_name,
             "episodes": len(self.returns),
+            "mean_return": self.mean,
             "std_return": float(np.std(self.returns)),
             "min_return": min(self.returns),
             "median_return": float(np.median(self.returns)),
             "max_return": max(self.returns),
-            **self.estimate.as_plain_data("mean_return"),
+            "ci95": list(self.estimate.interval),
             "returns": list(self.returns),
         }
 

@@ -212,6 +212,7 @@ def test_a_studys_folder_is_that_of_the_design(tmp_path: Path) -> None:
         assert load_recipe(run / "recipe.toml") == recipe.for_seed(seed.seed)
         assert load_recipe(run / "recipe.toml").trainer.num_seeds == 1
         assert manifest(run)["seed"] == seed.seed
+        assert all(manifest(run)[key] == written[key] for key in ("recipe", "algorithm", "environment"))
         assert manifest(run)["env_steps"] == seed.env_steps == metrics(run)[-1]["env_steps"]
         assert (seed.run_dir, seed.best_checkpoint) == (str(run), str(run / "best.pth"))
         assert load_policy(run / "best.pth", CPU).num_seeds == 1

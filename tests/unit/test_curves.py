@@ -93,14 +93,14 @@ def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("name", "said"),
     [("rnu", "did you mean 'run'"), ("empty", "neither a run nor a study"), ("run", "no held-out return")],
 )
-def test_what_cannot_be_drawn_is_said(tmp_path: Path, target: str, said: str) -> None:
+def test_what_cannot_be_drawn_is_said(tmp_path: Path, name: str, said: str) -> None:
     write_run(tmp_path / "run", {"env_steps": 5, "episode_return": 9.0})
     (tmp_path / "empty").mkdir()
     with pytest.raises(CartpoleError, match=said):
-        read_curve(target, tmp_path, x="steps", y="held-out")
+        read_curve(name, tmp_path, x="steps", y="held-out")
 
 
 # The chart of characters
