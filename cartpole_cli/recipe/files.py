@@ -1,4 +1,4 @@
-"""Recipe files: find, read and copy them; `recipe_overrides.py` changes fields, `recipe_errors.py` tells mistakes."""
+"""Recipe files: find, read and copy them; `overrides.py` changes fields, `errors.py` tells mistakes."""
 
 import tomllib
 from collections.abc import Sequence
@@ -129,7 +129,8 @@ def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: st
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        raise CartpoleError(*problems, *explain(error, source, overridden)) from error
+        lines = explain(error, Recipe, source, overridden, a_list="a list, as in [64, 64]")
+        raise CartpoleError(*problems, *lines) from error
     if problems:
         raise CartpoleError(*problems)
     return recipe

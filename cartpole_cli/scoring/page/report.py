@@ -35,7 +35,7 @@ def play_suite(
     """
     problem = suite.too_many(episodes)
     if problem is not None:
-        raise CartpoleError(f"--episodes: {problem}")
+        raise CartpoleError(f"--episodes: {problem[0]}: {problem[2]}")
     groups = list(_groups(suite, episodes))
     results: list[Outcomes] = []
     for place, group in enumerate(groups):
