@@ -1,16 +1,13 @@
-"""Scores for people: how a policy balances, not only for how long, and whether one is better than another."""
+"""Scores for people: how a policy balances, not only for how long."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cartpole_cli.environments.interface import CartPoleEnvironment, VectorEnvironment
-from cartpole_cli.intervals import bootstrap_mean
 from cartpole_cli.training.evaluation import Evaluation
 
 STEP = 0.02
@@ -87,12 +84,3 @@ class _Motion:
             (total.sum() / self._duration.sum()).item() for total in (self._position, self._effort, self._switches)
         )
         return CartPoleMotion(position, effort, switches / STEP)
-
-
-def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """How probably `first` returns more than `second` from the same start state, ties counting half.
-
-    With its 95 % percentile bootstrap interval over the start states (Agarwal et al. 2021, eq. 2, paired).
-    """
-    better = np.sign(np.array(first) - np.array(second)) / 2 + 0.5
-    return {"probability": float(better.mean()), "ci95": list(bootstrap_mean(better))}

@@ -13,12 +13,12 @@ from cartpole_cli.environments.film import film
 from cartpole_cli.environments.interface import CartPoleEnvironment, VectorEnvironment
 from cartpole_cli.environments.registered import check_registered
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.intervals import interquartile_mean, paired_probability_of_improvement
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.scoring.candidates import Candidate, load_candidate, task_named
-from cartpole_cli.scoring.motion import probability_of_improvement, score
-from cartpole_cli.training.aggregates import interquartile_mean
+from cartpole_cli.scoring.motion import score
 from cartpole_cli.training.build import choose_device
 
 NEAR_LIMIT = 0.95
@@ -100,7 +100,7 @@ def compare(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "first": first["target"],
             "second": second["target"],
-            **probability_of_improvement(first["returns"], second["returns"]),
+            **paired_probability_of_improvement(first["returns"], second["returns"]).as_plain_data("probability"),
         }
         for first, second in itertools.combinations(alone, 2)
         if task(first) == task(second)
@@ -112,7 +112,7 @@ def summarize_studies(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
     summaries = []
     for study in dict.fromkeys(card["study"] for card in cards if card["study"] is not None):
         returns = [card["mean_return"] for card in cards if card["study"] == study]
-        middle = asdict(interquartile_mean(returns))
+        middle = interquartile_mean(returns).as_plain_data("iqm")
         summaries.append({"study": study, "num_seeds": len(returns), "mean_return": middle, "worst_seed": min(returns)})
     return summaries
 
