@@ -95,6 +95,11 @@ def _randomized(
     )
 
 
+def range_of(recipe: NativeEnvironment | GymnasiumEnvironment, name: str) -> Range:
+    """Between what the cart-poles' number of that name lies in a recipe's episodes."""
+    return _conditions(recipe if isinstance(recipe, NativeEnvironment) else NativeEnvironment()).values[name]
+
+
 def _conditions(recipe: NativeEnvironment) -> Conditions:
     """What a recipe's sections say, in SI units; a range of one value where nothing is randomized."""
     physics, randomize = recipe.physics or PhysicsRecipe(), recipe.randomize or RandomizeRecipe()

@@ -11,17 +11,18 @@ from torch import Tensor
 from cartpole_cli.actions import FORCE, MAX_FORCE, PUSHES, Actions, Continuous
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import Transition
+from cartpole_cli.environments.physics import Physics
+from cartpole_cli.environments.swing_up import POSITION_LIMIT
 from cartpole_cli.randomness import Streams
 
 START_RANGE = 0.05
-TIME_STEP = 0.02
-"""s."""
 
 
 class _Pushed:
     """Tells how the carts were pushed in the last step; asked, as training never wants to know."""
 
     actions: Actions
+    physics: Physics
     _action: Tensor
 
     @property
@@ -35,7 +36,7 @@ class _Pushed:
     @property
     def seconds(self) -> Float[Tensor, "S N"]:
         """How long they were."""
-        return torch.full_like(self.force, TIME_STEP)
+        return self.physics.time_step
 
 
 class GymnasiumCartPole(_Pushed):
@@ -55,9 +56,15 @@ class GymnasiumCartPole(_Pushed):
         self._environment: Any = CartPoleVectorEnv(
             num_envs=self.num_seeds * num_envs, max_episode_steps=max_episode_steps
         )
+        self.position_limit = float(self._environment.x_threshold)
+        self.physics = Physics.standard(self.num_seeds, num_envs, dtype=torch.float64)
         self.actions = FORCE if continuous else PUSHES
         self._action = torch.zeros(self.num_seeds, num_envs)
         self.reset()
+
+    @property
+    def reached(self) -> Float[Tensor, "S N 4"]:
+        return self.observation
 
     def reset(self) -> None:
         starts = self.streams.uniform("starts", shape=(self.num_envs, 4)).cpu().double()
@@ -99,10 +106,16 @@ class GymnasiumCartPole(_Pushed):
 class GymnasiumSwingUp(_Pushed, GymnasiumAdapter):
     """Our swing-up environments as Gymnasium makes them."""
 
+    position_limit = POSITION_LIMIT
+
     def __init__(self, environment_id: str, streams: Streams, num_envs: int, *, max_episode_steps: int | None) -> None:
         super().__init__(environment_id, "sync", streams, num_envs, max_episode_steps=max_episode_steps)
+        self.physics = Physics.standard(self.num_seeds, num_envs, dtype=torch.float64)
         self._action = torch.zeros(self.num_seeds, num_envs)
+        self.reached = self.observation
 
     def step(self, action: Tensor) -> Transition:
         self._action = action
-        return super().step(action)
+        transition = super().step(action)
+        self.reached = transition.next_observation
+        return transition

@@ -44,7 +44,7 @@ class RandomizedCartPole(CartPoleSimulator):
         max_episode_steps: int = 500,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._conditions, self._reward_of, self._position_limit = conditions, reward, position_limit
+        self._conditions, self._reward_of, self.position_limit = conditions, reward, position_limit
         shape = (len(streams.seeds), num_envs)
         self._keys = torch.zeros(shape, dtype=torch.int64, device=streams.device)
         self._values = torch.zeros(len(STANDARD), *shape, dtype=dtype, device=streams.device)
@@ -63,6 +63,7 @@ class RandomizedCartPole(CartPoleSimulator):
     def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
         """As in CartPole-v1, with what the last reset drew for an environment's first episode."""
         super().reset_to(state, elapsed)
+        self._reached = self.state
         rows = torch.arange(self._keys.numel(), device=self.device)
         self._begin(rows, self._keys_of_reset(self.num_resets - 1).view(-1))
 
@@ -115,7 +116,13 @@ class RandomizedCartPole(CartPoleSimulator):
         for step in range(self._conditions.max_hold):
             moved = drag(cart_pole_step(state, applied, self.physics), self.physics)
             state = torch.where(num_steps > step, moved, state)
+        self._reached = state
         return state
+
+    @property
+    def reached(self) -> Float[Tensor, "S N 4"]:
+        """The states where the last step led, before any reset and without noise."""
+        return self._reached.movedim(0, -1)
 
     def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
         if self._conditions.is_noisy:
@@ -129,7 +136,7 @@ class RandomizedCartPole(CartPoleSimulator):
         return sum(torch.split(share, 4), start=share.new_tensor(-6.0))
 
     def _reward(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
-        return self._reward_of(state, self._position_limit)
+        return self._reward_of(state, self.position_limit)
 
     def fork(self, group_size: int) -> None:
         """As in CartPole-v1, with the same pushes, delays and changes of physics for all of a group."""
