@@ -5,7 +5,7 @@ A recording is a watcher of `training.evaluation.play`, which calls it after eve
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -21,32 +21,6 @@ from cartpole_cli.errors import CartpoleError, one_line
 FRAMES_PER_SECOND = 50.0
 """Of what does not say how long its steps last."""
 Picture = NDArray[np.uint8]
-
-
-class Recording(Protocol):
-    """An episode that can be drawn: its start, and where each step led."""
-
-    def __call__(self, action: Tensor, transition: Transition, running: Bool[Tensor, "S N"]) -> None: ...
-
-    @property
-    def frames_per_second(self) -> float:
-        """Pictures in a second of the episode's own time."""
-        ...
-
-    def pictures(self) -> Iterator[Picture]:
-        """Draw them, in order."""
-        ...
-
-
-def recording_of(judge: VectorEnvironment, environment_id: str) -> Recording:
-    """A recording that begins with the episode that the judge is at the start of.
-
-    Raises:
-        CartpoleError: the environment cannot be drawn.
-    """
-    if isinstance(judge, CartPoleEnvironment):
-        return CartPoleRecording(judge)
-    return ReplayRecording(judge, environment_id)
 
 
 class CartPoleRecording:
@@ -65,9 +39,11 @@ class CartPoleRecording:
 
     @property
     def frames_per_second(self) -> float:
+        """Pictures in a second of the episode's own time."""
         return (len(self.states) - 1) / self._seconds if self._seconds else FRAMES_PER_SECOND
 
     def pictures(self) -> Iterator[Picture]:
+        """Draw the start, and where each step led."""
         limit = self._judge.position_limit
         with closing(CartPoleEnv(render_mode="rgb_array")) as drawn:
             drawn.x_threshold, drawn.length = limit, self._half_length
@@ -96,9 +72,11 @@ class ReplayRecording:
 
     @property
     def frames_per_second(self) -> float:
+        """As many as the environment says."""
         return float(self._drawn.metadata.get("render_fps", FRAMES_PER_SECOND))
 
     def pictures(self) -> Iterator[Picture]:
+        """Play the episode again, and draw the start and where each step leads."""
         space: Any = self._drawn.action_space
         with closing(self._drawn) as environment:
             try:
@@ -112,6 +90,20 @@ class ReplayRecording:
 
     def _failure(self, error: Exception) -> CartpoleError:
         return CartpoleError(f"{self._id}: cannot be filmed: {one_line(error)}")
+
+
+Recording = CartPoleRecording | ReplayRecording
+
+
+def recording_of(judge: VectorEnvironment, environment_id: str) -> Recording:
+    """A recording that begins with the episode that the judge is at the start of.
+
+    Raises:
+        CartpoleError: the environment cannot be drawn.
+    """
+    if isinstance(judge, CartPoleEnvironment):
+        return CartPoleRecording(judge)
+    return ReplayRecording(judge, environment_id)
 
 
 def _picture(environment: "gymnasium.Env[Any, Any]") -> Picture:
