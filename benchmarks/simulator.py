@@ -38,7 +38,7 @@ def steps_per_second(step: Callable[[Any], Any], actions: list[Any], num_envs: i
 
 def row(num_envs: int, num_steps: int, repeats: int) -> str:
     """A line of the table."""
-    ours = CartPoleSimulator(Streams([0]), num_envs, continuous=False)
+    ours = CartPoleSimulator(Streams([0]), num_envs)
     theirs = CartPoleVectorEnv(num_envs=num_envs)
     theirs.reset(seed=0)
     actions = np.random.default_rng(0).integers(2, size=(NUM_ACTIONS, num_envs))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cartpole_cli.actions import Continuous, drives_cart_pole
+from cartpole_cli.actions import FORCE, PUSHES, Continuous, drives_cart_pole
 from cartpole_cli.deploy.graph import build_model
 from cartpole_cli.deploy.onnx_policy import OnnxPolicy
 from cartpole_cli.environments.judge import GymnasiumCartPole
@@ -70,9 +70,9 @@ def _states(policy: PolicyNetwork) -> Float[Tensor, "N 4"]:
 
 
 def _judge(policy: PolicyNetwork, num_episodes: int) -> GymnasiumCartPole:
-    continuous = isinstance(policy.actions, Continuous)
     streams = Streams([0], "cpu", name="export/episodes")
-    return GymnasiumCartPole(streams, num_episodes, continuous=continuous, max_episode_steps=EPISODE_STEPS)
+    actions = FORCE if isinstance(policy.actions, Continuous) else PUSHES
+    return GymnasiumCartPole(streams, num_episodes, actions, max_episode_steps=EPISODE_STEPS)
 
 
 @torch.no_grad()

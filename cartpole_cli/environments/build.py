@@ -1,53 +1,37 @@
 """Recipe -> environment."""
 
 import math
-from typing import assert_never
 
 import torch
 
-from cartpole_cli.environments import swing_up
-from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
+from cartpole_cli.environments.gymnasium_masked import MaskedResets
+from cartpole_cli.environments.gymnasium_next_step import NextStepResets
 from cartpole_cli.environments.interface import TrainingEnvironment, VectorEnvironment
 from cartpole_cli.environments.judge import GymnasiumCartPole, GymnasiumSwingUp
-from cartpole_cli.environments.randomization import STANDARD, Conditions, Push, Range, Starts
+from cartpole_cli.environments.randomization import Conditions, Push, Range, Starts
 from cartpole_cli.environments.randomized import RandomizedCartPole
-from cartpole_cli.environments.rewards import balance_reward, swing_up_reward
-from cartpole_cli.environments.simulator import ANGLE_LIMIT, POSITION_LIMIT, CartPoleSimulator
+from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.environment import (
     DisturbRecipe,
     GymnasiumEnvironment,
     NativeEnvironment,
     PhysicsRecipe,
-    RandomizeRecipe,
     StartRecipe,
 )
-
-CART_POLE_STEPS = 500
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD
 
 
 def build_environment(recipe: NativeEnvironment | GymnasiumEnvironment, streams: Streams) -> TrainingEnvironment:
     """The environments a recipe trains in."""
-    match recipe:
-        case NativeEnvironment() if recipe.is_gymnasiums:
-            return CartPoleSimulator(
-                streams,
-                recipe.num_envs,
-                continuous=recipe.is_continuous,
-                max_episode_steps=recipe.max_episode_steps,
-            )
-        case NativeEnvironment():
-            return _randomized(recipe, streams, recipe.num_envs, recipe.max_episode_steps, torch.float32)
-        case GymnasiumEnvironment():
-            return GymnasiumAdapter(
-                recipe.id,
-                recipe.vectorization_mode,
-                streams,
-                recipe.num_envs,
-                max_episode_steps=recipe.max_episode_steps,
-            )
-        case _:
-            assert_never(recipe)
+    if isinstance(recipe, GymnasiumEnvironment):
+        limit = recipe.max_episode_steps
+        if recipe.vectorization_mode == "vector_entry_point":
+            return NextStepResets(recipe.id, streams, recipe.num_envs, max_episode_steps=limit)
+        return MaskedResets(recipe.id, recipe.vectorization_mode, streams, recipe.num_envs, max_episode_steps=limit)
+    if recipe.is_gymnasiums:
+        return CartPoleSimulator(streams, recipe.num_envs, recipe.task, max_episode_steps=recipe.max_episode_steps)
+    return _randomized(recipe, streams, recipe.num_envs, recipe.max_episode_steps, torch.float32)
 
 
 def build_judge(
@@ -63,35 +47,22 @@ def build_judge(
         num_episodes: environments per seed, of which the first episode counts.
         horizon: how many times the task's time limit an episode may last.
     """
-    limit = recipe.max_episode_steps
+    limit = recipe.max_episode_steps and recipe.max_episode_steps * horizon
     if isinstance(recipe, NativeEnvironment) and not recipe.is_gymnasiums:
         return _randomized(recipe, streams, num_episodes, recipe.max_episode_steps * horizon, torch.float64)
-    if recipe.is_swing_up:
-        return GymnasiumSwingUp(recipe.id, streams, num_episodes, max_episode_steps=limit and limit * horizon)
-    if recipe.is_cart_pole:
-        continuous = recipe.id.endswith("ContinuousCartPole-v1")
-        steps = (limit or CART_POLE_STEPS) * horizon
-        return GymnasiumCartPole(streams, num_episodes, continuous=continuous, max_episode_steps=steps)
-    return GymnasiumAdapter(recipe.id, "sync", streams, num_episodes, max_episode_steps=limit and limit * horizon)
+    if recipe.task is None:
+        return MaskedResets(recipe.id, "sync", streams, num_episodes, max_episode_steps=limit)
+    if recipe.task.counts_steps:
+        steps = limit or MAX_EPISODE_STEPS * horizon
+        return GymnasiumCartPole(streams, num_episodes, recipe.task.actions, max_episode_steps=steps)
+    return GymnasiumSwingUp(recipe.id, streams, num_episodes, max_episode_steps=limit)
 
 
 def _randomized(
     recipe: NativeEnvironment, streams: Streams, num_envs: int, max_episode_steps: int, dtype: torch.dtype
 ) -> RandomizedCartPole:
-    if recipe.is_swing_up:
-        position_limit, angle_limit = swing_up.POSITION_LIMIT, math.inf
-    else:
-        position_limit, angle_limit = POSITION_LIMIT, ANGLE_LIMIT
     return RandomizedCartPole(
-        streams,
-        num_envs,
-        _conditions(recipe),
-        continuous=recipe.is_continuous,
-        reward=swing_up_reward if recipe.is_swing_up else balance_reward,
-        position_limit=recipe.position_limit or position_limit,
-        angle_limit=math.radians(recipe.angle_limit) if recipe.angle_limit else angle_limit,
-        max_episode_steps=max_episode_steps,
-        dtype=dtype,
+        streams, num_envs, recipe.task, _conditions(recipe), max_episode_steps=max_episode_steps, dtype=dtype
     )
 
 
@@ -101,17 +72,16 @@ def range_of(recipe: NativeEnvironment | GymnasiumEnvironment, name: str) -> Ran
 
 
 def _conditions(recipe: NativeEnvironment) -> Conditions:
-    """What a recipe's sections say, in SI units; a range of one value where nothing is randomized."""
-    physics, randomize = recipe.physics or PhysicsRecipe(), recipe.randomize or RandomizeRecipe()
-    disturb = recipe.disturb or DisturbRecipe()
-    start = recipe.start or (StartRecipe(balance=0.0, hanging=1.0) if recipe.is_swing_up else StartRecipe())
+    """What a recipe's sections say, in SI units."""
+    physics, disturb = recipe.physics or PhysicsRecipe(), recipe.disturb or DisturbRecipe()
+    start = recipe.start or StartRecipe(**{"balance": 0.0, recipe.task.start: 1.0})
     values = {}
     for name in STANDARD:
-        low, high = getattr(randomize, name) or (getattr(physics, name),) * 2
-        values[name] = Range(float(low), float(high), randomize.distribution == "log_uniform" and low > 0)
+        low, high = getattr(physics, name)
+        values[name] = Range(float(low), float(high), physics.distribution == "log_uniform" and low > 0)
     return Conditions(
         values=values,
-        change_rate=randomize.change_rate,
+        change_rate=physics.change_rate,
         push_rate=disturb.push_rate,
         push_strength=Range(*disturb.push_strength),
         push=Push(

@@ -8,58 +8,42 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from jaxtyping import Float
 from torch import Tensor
 
-from cartpole_cli.actions import FORCE, MAX_FORCE, PUSHES, Actions, Continuous
-from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
+from cartpole_cli.actions import MAX_FORCE, Actions, Continuous
+from cartpole_cli.environments.gymnasium_masked import MaskedResets
 from cartpole_cli.environments.interface import Transition
 from cartpole_cli.environments.physics import Physics
-from cartpole_cli.environments.swing_up import POSITION_LIMIT
 from cartpole_cli.randomness import Streams
-
-START_RANGE = 0.05
-
-
-class _Pushed:
-    """Tells how the carts were pushed in the last step; asked, as training never wants to know."""
-
-    actions: Actions
-    physics: Physics
-    _action: Tensor
-
-    @property
-    def force(self) -> Float[Tensor, "S N"]:
-        """N, positive to the right."""
-        given = self._action.cpu().double().flatten(1)
-        if isinstance(self.actions, Continuous):
-            return given.clamp(self.actions.low[0], self.actions.high[0])
-        return (2 * given - 1) * MAX_FORCE
-
-    @property
-    def seconds(self) -> Float[Tensor, "S N"]:
-        """How long they were."""
-        return self.physics.time_step
+from cartpole_cli.tasks import PHYSICS, RAIL, START_RANGE
 
 
-class GymnasiumCartPole(_Pushed):
+def _newtons(action: Tensor, actions: Actions) -> Float[Tensor, "S N"]:
+    """The force on the cart that an action asks for, positive to the right."""
+    given = action.cpu().double().flatten(1)
+    if isinstance(actions, Continuous):
+        return given.clamp(actions.low[0], actions.high[0])
+    return (2 * given - 1) * MAX_FORCE
+
+
+class GymnasiumCartPole:
     """CartPole-v1 (or its continuous form) for S x N episodes, computed by `CartPoleVectorEnv` in float64.
 
-    Start states come from our streams and are set. A continuous force F is applied as `force_mag = |F|` with the
-    action its sign. Rows after an episode's first end are not valid: only first episodes are judged, so that
-    short ones are not favoured.
+    Start states come from our streams and are set. A force F is applied as `force_mag = |F|` with the action its
+    sign. Rows after an episode's first end are not valid: only first episodes are judged, so that short ones are not
+    favoured.
     """
 
     observation_size = 4
 
-    def __init__(self, streams: Streams, num_envs: int, *, continuous: bool, max_episode_steps: int) -> None:
-        self.streams = streams
+    def __init__(self, streams: Streams, num_envs: int, actions: Actions, *, max_episode_steps: int) -> None:
+        self.streams, self.actions = streams, actions
         self.num_seeds, self.num_envs = len(streams.seeds), num_envs
         self.max_episode_steps = max_episode_steps
         self._environment: Any = CartPoleVectorEnv(
             num_envs=self.num_seeds * num_envs, max_episode_steps=max_episode_steps
         )
         self.position_limit = float(self._environment.x_threshold)
-        self.physics = Physics.standard(self.num_seeds, num_envs, dtype=torch.float64)
-        self.actions = FORCE if continuous else PUSHES
-        self._action = torch.zeros(self.num_seeds, num_envs)
+        self.physics = Physics.constant(PHYSICS, self.num_seeds, num_envs, dtype=torch.float64)
+        self.force, self.seconds = torch.zeros_like(self.physics.time_step), self.physics.time_step
         self.reset()
 
     @property
@@ -76,13 +60,10 @@ class GymnasiumCartPole(_Pushed):
 
     def step(self, action: Tensor) -> Transition:
         observation, valid = self.observation, ~self._over
-        self._action = action
-        flat = action.flatten().cpu().numpy()
-        if isinstance(self.actions, Continuous):
-            force = np.clip(flat.astype(np.float64), self.actions.low, self.actions.high)
-            self._environment.force_mag = np.abs(force)
-            flat = (force > 0).astype(np.int64)
-        state, reward, terminated, truncated, _ = self._environment.step(flat)
+        self.force = _newtons(action, self.actions)
+        force = self.force.flatten().numpy()
+        self._environment.force_mag = np.abs(force)
+        state, reward, terminated, truncated, _ = self._environment.step((force > 0).astype(np.int64))
         terminated = terminated | ~np.isfinite(state).all(axis=1)  # a force that is no number holds no pole up
         self._over = self._over | terminated | truncated
         self.observation = self._tensor(state)
@@ -103,19 +84,18 @@ class GymnasiumCartPole(_Pushed):
         self._environment.close()
 
 
-class GymnasiumSwingUp(_Pushed, GymnasiumAdapter):
-    """Our swing-up environments as Gymnasium makes them."""
-
-    position_limit = POSITION_LIMIT
+class GymnasiumSwingUp(MaskedResets):
+    """Our swing-up environments as Gymnasium makes them, which also tell how the carts were pushed."""
 
     def __init__(self, environment_id: str, streams: Streams, num_envs: int, *, max_episode_steps: int | None) -> None:
         super().__init__(environment_id, "sync", streams, num_envs, max_episode_steps=max_episode_steps)
-        self.physics = Physics.standard(self.num_seeds, num_envs, dtype=torch.float64)
-        self._action = torch.zeros(self.num_seeds, num_envs)
+        self.position_limit = RAIL
+        self.physics = Physics.constant(PHYSICS, self.num_seeds, num_envs, dtype=torch.float64)
+        self.force, self.seconds = torch.zeros_like(self.physics.time_step), self.physics.time_step
         self.reached = self.observation
 
     def step(self, action: Tensor) -> Transition:
-        self._action = action
+        self.force = _newtons(action, self.actions)
         transition = super().step(action)
         self.reached = transition.next_observation
         return transition

@@ -4,6 +4,7 @@ Barto, Sutton and Anderson (1983), in the form of Florian (2007), "Correct equat
 cart-pole system", eq. 23-24 without friction; integrated by explicit Euler steps as Gymnasium's CartPole does.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -16,7 +17,7 @@ REST = 1e-4
 
 @dataclass(frozen=True)
 class Physics:
-    """What a cart-pole is made of, in SI units, one value per environment. Defaults: `standard`.
+    """What a cart-pole is made of, in SI units, one value per environment.
 
     gravity m/s^2; cart_mass, pole_mass kg; pole_half_length m (pivot to the pole's centre);
     force_magnitude N; time_step s; cart_drag, pole_drag 1/s (see `drag`).
@@ -32,22 +33,16 @@ class Physics:
     pole_drag: Float[Tensor, "*environments"]
 
     @classmethod
-    def standard(cls, *shape: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> "Physics":
-        """The values of Gymnasium's CartPole-v1 in every environment of the given shape."""
-
-        def constant(value: float) -> Tensor:
-            return torch.full((), value, device=device, dtype=dtype).expand(shape)
-
-        return cls(
-            gravity=constant(9.8),
-            cart_mass=constant(1.0),
-            pole_mass=constant(0.1),
-            pole_half_length=constant(0.5),
-            force_magnitude=constant(10.0),
-            time_step=constant(0.02),
-            cart_drag=constant(0.0),
-            pole_drag=constant(0.0),
-        )
+    def constant(
+        cls,
+        values: Mapping[str, float],
+        *shape: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "Physics":
+        """The same values in every environment of the given shape."""
+        rows = {name: torch.full((), value, device=device, dtype=dtype) for name, value in values.items()}
+        return cls(**{name: row.expand(shape) for name, row in rows.items()})
 
     def select(self, environments: Int[Tensor, "N"]) -> "Physics":
         """The physics of the given environments, along the last axis."""

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cartpole_cli.tasks import STANDARD, START_RANGE
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -77,30 +79,13 @@ class Starts:
         kind, spread = share[0], share[1:] * 2 - 1
         widest = spread.new_tensor([self.position, self.velocity, math.pi, self.angular_velocity])
         column = [4, *[1] * kind.dim()]
-        near = spread * 0.05
+        near = spread * START_RANGE
         below = near + near.new_tensor([0.0, 0.0, math.pi, 0.0]).view(column)
         start = torch.where(kind < self.balance + self.hanging, below, spread * widest.view(column))
         return torch.where(kind < self.balance, near, start)
 
 
-STANDARD = {
-    "gravity": 9.8,
-    "cart_mass": 1.0,
-    "pole_mass": 0.1,
-    "pole_half_length": 0.5,
-    "force_magnitude": 10.0,
-    "time_step": 0.02,
-    "cart_drag": 0.0,
-    "pole_drag": 0.0,
-    "hold": 1.0,
-    "delay": 0.0,
-    "observation_noise": 0.0,
-}
-"""The values of CartPole-v1: SI units, drag in 1/s, hold in steps per decision, delay in decisions; the noise is a
-standard deviation, for all four numbers observed."""
 DELAY = list(STANDARD).index("delay")
-NUM_PHYSICS = 8
-"""How many of these, from the first on, are what `Physics` holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +123,6 @@ class Conditions:
         """Whether there is any observation noise."""
         return self._range("observation_noise").high > 0
 
-    @property
-    def max_force(self) -> float:
-        """The largest force magnitude, N."""
-        return self._range("force_magnitude").high
-
     def draw(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
         """An episode's values, in the order of `STANDARD`."""
         rows = [self._range(name).at(row) for name, row in zip(STANDARD, share, strict=True)]
@@ -159,5 +139,5 @@ class Conditions:
         return torch.where(share[0] < self.push_rate * seconds, side * strength, 0.0)
 
     def _range(self, name: str) -> Range:
-        value = STANDARD[name]
+        value = float(STANDARD[name])
         return self.values.get(name, Range(value, value))

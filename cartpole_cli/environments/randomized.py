@@ -1,6 +1,6 @@
 """The native backend beyond CartPole-v1: other physics, pushes, delays and starts in every episode, and swing-up."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from cartpole_cli.environments.interface import check_divides
 from cartpole_cli.environments.physics import Physics, cart_pole_step, drag
-from cartpole_cli.environments.randomization import NUM_PHYSICS, STANDARD, Conditions, Starts
+from cartpole_cli.environments.randomization import Conditions, Starts
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams, derive, uniform_of
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, PHYSICS, STANDARD, Task
 
-Reward = Callable[[Tensor, float], Tensor]
 NEXT_EPISODE, START, VALUES, NOISE = -1, -2, -3, -4
 """What is derived from an episode's key besides the keys of its decisions, 0, 1, 2, ..."""
 
@@ -26,39 +26,26 @@ class RandomizedCartPole(CartPoleSimulator):
     episode, decision), so it depends on nothing else.
 
     Args:
+        task: limits and reward; its start is not asked for, as `conditions` say where episodes begin.
         conditions: what to draw from.
-        reward: of a state and the position limit.
-        position_limit, angle_limit: m and rad; beyond these an episode fails.
     """
 
     def __init__(
         self,
         streams: Streams,
         num_envs: int,
+        task: Task,
         conditions: Conditions,
         *,
-        continuous: bool,
-        reward: Reward,
-        position_limit: float,
-        angle_limit: float,
-        max_episode_steps: int = 500,
+        max_episode_steps: int = MAX_EPISODE_STEPS,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._conditions, self._reward_of, self.position_limit = conditions, reward, position_limit
+        self._conditions, self.position_limit = conditions, task.position_limit
         shape = (len(streams.seeds), num_envs)
         self._keys = torch.zeros(shape, dtype=torch.int64, device=streams.device)
         self._values = torch.zeros(len(STANDARD), *shape, dtype=dtype, device=streams.device)
         self._late = torch.zeros(conditions.max_delay, *shape, dtype=dtype, device=streams.device)
-        super().__init__(
-            streams,
-            num_envs,
-            continuous=continuous,
-            max_episode_steps=max_episode_steps,
-            position_limit=position_limit,
-            angle_limit=angle_limit,
-            max_force=conditions.max_force,
-            dtype=dtype,
-        )
+        super().__init__(streams, num_envs, task, max_episode_steps=max_episode_steps, dtype=dtype)
 
     def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
         """As in CartPole-v1, with what the last reset drew for an environment's first episode."""
@@ -95,8 +82,8 @@ class RandomizedCartPole(CartPoleSimulator):
 
     def _set_values(self, values: Float[Tensor, "V S N"]) -> None:
         self._values = values
-        self.physics = Physics(*values[:NUM_PHYSICS])
-        self._hold, self._delay, self._noise = values[NUM_PHYSICS:]
+        self.physics = Physics(*values[: len(PHYSICS)])
+        self._hold, self._delay, self._noise = values[len(PHYSICS) :]
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
         keys = derive(self._keys, self.elapsed)
@@ -136,7 +123,11 @@ class RandomizedCartPole(CartPoleSimulator):
         return sum(torch.split(share, 4), start=share.new_tensor(-6.0))
 
     def _reward(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
-        return self._reward_of(state, self.position_limit)
+        if self.task.reward is None:
+            return super()._reward(state)
+        x, _, theta, theta_dot = state.unbind()
+        reward: Tensor = self.task.reward(x, theta.cos(), theta_dot, self.task.position_limit)
+        return reward.float()
 
     def fork(self, group_size: int) -> None:
         """As in CartPole-v1, with the same pushes, delays and changes of physics for all of a group."""

@@ -14,6 +14,7 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cartpole_cli.environments.gymnasium_masked import MaskedResets
 from cartpole_cli.environments.interface import CartPoleEnvironment, Transition, VectorEnvironment
 from cartpole_cli.environments.registered import registered_id
 from cartpole_cli.errors import CartpoleError, one_line
@@ -56,10 +57,8 @@ class CartPoleRecording:
 class ReplayRecording:
     """Another environment's seed and actions, which are played again to draw it."""
 
-    def __init__(self, judge: VectorEnvironment, environment_id: str) -> None:
-        self._id = environment_id
-        (saved,) = judge.state_dict()["environments"]  # type: ignore[attr-defined]  # GymnasiumAdapter's
-        self.seed: int = saved["seeds"][0]
+    def __init__(self, judge: MaskedResets, environment_id: str) -> None:
+        self._id, self.seed = environment_id, judge.episode_seeds[0][0]
         self.actions: list[NDArray[Any]] = []
         try:
             self._drawn = gymnasium.make(registered_id(environment_id), render_mode="rgb_array")
@@ -103,6 +102,7 @@ def recording_of(judge: VectorEnvironment, environment_id: str) -> Recording:
     """
     if isinstance(judge, CartPoleEnvironment):
         return CartPoleRecording(judge)
+    assert isinstance(judge, MaskedResets)
     return ReplayRecording(judge, environment_id)
 
 

@@ -12,11 +12,8 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box
 
 from cartpole_cli.actions import MAX_FORCE
-from cartpole_cli.environments.swing_up import CALM, HANGING_SHARE, OFF_CENTER, POSITION_LIMIT
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, RAIL, TASKS, TaskId, swing_up_reward
 
-CONTINUOUS_CART_POLE = "cartpole_cli/ContinuousCartPole-v1"
-SWING_UP = "cartpole_cli/CartPoleSwingUp-v1"
-CONTINUOUS_SWING_UP = "cartpole_cli/ContinuousCartPoleSwingUp-v1"
 HANGING = (0.0, 0.0, np.pi, 0.0)
 
 StepResult = tuple[Any, float, bool, bool, dict[str, Any]]
@@ -46,13 +43,13 @@ class ContinuousCartPoleEnv(CartPoleEnv):
 class CartPoleSwingUpEnv(CartPoleEnv):
     """CartPole whose pole hangs at first, within +-0.05, and may turn all the way; a rail of 5 m to either side.
 
-    `swing_up.py` has the reward; leaving the rail ends the episode.
+    The reward is `swing_up_reward`; leaving the rail ends the episode.
     """
 
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(render_mode=render_mode)
-        self.x_threshold, self.theta_threshold_radians = POSITION_LIMIT, np.inf
-        highest = np.array([2 * POSITION_LIMIT, np.inf, np.inf, np.inf], dtype=np.float32)
+        self.x_threshold, self.theta_threshold_radians = RAIL, np.inf
+        highest = np.array([2 * RAIL, np.inf, np.inf, np.inf], dtype=np.float32)
         self.observation_space = Box(-highest, highest, dtype=np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -72,26 +69,27 @@ class CartPoleSwingUpEnv(CartPoleEnv):
     def _reward(self) -> float:
         assert self.state is not None
         x, _, theta, theta_dot = self.state
-        cos = np.cos(theta)
-        upright = HANGING_SHARE + (1 - HANGING_SHARE) * 0.5 * (1 + cos)
-        centered = 1 - OFF_CENTER * (x / POSITION_LIMIT) ** 2
-        return float(upright * centered - CALM * max(cos, 0.0) * theta_dot**2)
+        return float(swing_up_reward(x, np.cos(theta), theta_dot, RAIL))
 
 
 class ContinuousCartPoleSwingUpEnv(CartPoleSwingUpEnv, ContinuousCartPoleEnv):
     """Swing-up by any force from -10 to 10 N, as in ContinuousCartPole."""
 
 
+ENVIRONMENTS: dict[TaskId, type[CartPoleEnv]] = {
+    "ContinuousCartPole-v1": ContinuousCartPoleEnv,
+    "CartPoleSwingUp-v1": CartPoleSwingUpEnv,
+    "ContinuousCartPoleSwingUp-v1": ContinuousCartPoleSwingUpEnv,
+}
+
+
 def register() -> None:
     """Tell Gymnasium about our environments."""
-    module = "cartpole_cli.environments.registration"
-    gymnasium.register(
-        id=CONTINUOUS_CART_POLE,
-        entry_point=f"{module}:ContinuousCartPoleEnv",
-        max_episode_steps=500,
-        reward_threshold=475.0,
-    )
-    gymnasium.register(id=SWING_UP, entry_point=f"{module}:CartPoleSwingUpEnv", max_episode_steps=500)
-    gymnasium.register(
-        id=CONTINUOUS_SWING_UP, entry_point=f"{module}:ContinuousCartPoleSwingUpEnv", max_episode_steps=500
-    )
+    for name, environment in ENVIRONMENTS.items():
+        task = TASKS[name]
+        gymnasium.register(
+            id=task.gymnasium_id,
+            entry_point=f"{environment.__module__}:{environment.__name__}",
+            max_episode_steps=MAX_EPISODE_STEPS,
+            reward_threshold=475.0 if task.counts_steps else None,
+        )

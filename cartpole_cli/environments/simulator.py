@@ -8,22 +8,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cartpole_cli.actions import MAX_FORCE, PUSHES, Actions, Continuous, Discrete
+from cartpole_cli.actions import Discrete
 from cartpole_cli.environments.interface import Transition, check_divides
 from cartpole_cli.environments.physics import Physics, cart_pole_step
 from cartpole_cli.randomness import Streams
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, PHYSICS, START_RANGE, TASKS, Task
 
-POSITION_LIMIT = 2.4
-ANGLE_LIMIT = math.radians(12)
-START_RANGE = 0.05
 STEPS_PER_BLOCK = 32
 
 
 class CartPoleSimulator:
-    """Gymnasium's CartPole-v1 (or, with continuous actions, ContinuousCartPole-v1) in batches.
+    """Gymnasium's CartPole-v1, or ContinuousCartPole-v1, in batches.
 
     Start states are uniform within +-0.05, as in Gymnasium. The reward is 1 for every step, the failing one
-    included. An episode fails when |x| > 2.4 m or |theta| > 12 degrees and is cut after `max_episode_steps`.
+    included. An episode fails beyond the task's limits and is cut after `max_episode_steps`.
     """
 
     observation_size = 4
@@ -32,12 +30,9 @@ class CartPoleSimulator:
         self,
         streams: Streams,
         num_envs: int,
+        task: Task = TASKS["CartPole-v1"],
         *,
-        continuous: bool,
-        max_episode_steps: int = 500,
-        position_limit: float = POSITION_LIMIT,
-        angle_limit: float = ANGLE_LIMIT,
-        max_force: float = MAX_FORCE,
+        max_episode_steps: int = MAX_EPISODE_STEPS,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.streams = streams.named("environment")
@@ -46,11 +41,10 @@ class CartPoleSimulator:
         self.max_episode_steps = max_episode_steps
         self.device, self.dtype = streams.device, dtype
         shape = (self.num_seeds, num_envs)
-        self.physics = Physics.standard(*shape, device=self.device, dtype=dtype)
-        self.actions: Actions = Continuous((-max_force,), (max_force,)) if continuous else PUSHES
-        self._limits = torch.tensor(
-            [position_limit, math.inf, angle_limit, math.inf], device=self.device, dtype=dtype
-        ).view(4, 1, 1)
+        self.physics = Physics.constant(PHYSICS, *shape, device=self.device, dtype=dtype)
+        self.task, self.actions = task, task.actions
+        limits = [task.position_limit, math.inf, task.angle_limit, math.inf]
+        self._limits = torch.tensor(limits, device=self.device, dtype=dtype).view(4, 1, 1)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
         self.force: Float[Tensor, "S N"] = torch.zeros(shape, device=self.device, dtype=dtype)
@@ -134,7 +128,7 @@ class CartPoleSimulator:
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
         return cart_pole_step(self.state, force, self.physics)
 
-    def _reward(self, _state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
+    def _reward(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N"]:
         return self._ones
 
     def _first_starts(self) -> Float[Tensor, "4 S N"]:

@@ -3,139 +3,124 @@
 `recipe.py` has the other sections and the rules between them.
 """
 
+import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat
 
+from cartpole_cli.actions import Continuous
 from cartpole_cli.recipe.algorithm import Fraction, NonNegativeFloat, Section
+from cartpole_cli.recipe.ranges import NumberOrRange, fixed
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD, TASKS, Task, TaskId
 
 NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
+MaxEpisodeSteps = Annotated[int, Field(ge=1, le=100_000)]
 Hold = Annotated[float, Field(gt=0, le=50)]
 Delay = Annotated[int, Field(ge=0, le=50)]
 Problem = tuple[str, Any, str]
-Task = Literal["CartPole-v1", "ContinuousCartPole-v1", "CartPoleSwingUp-v1", "ContinuousCartPoleSwingUp-v1"]
-TASKS = get_args(Task)
-PositiveRange = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
-NonNegativeRange = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Field(strict=False)]
-HoldRange = Annotated[tuple[Hold, Hold], Field(strict=False)]
-DelayRange = Annotated[tuple[Delay, Delay], Field(strict=False)]
 
 
 class PhysicsRecipe(Section):
-    """What every cart-pole is made of, and how late and how long forces act on it."""
-
-    gravity: NonNegativeFloat = 9.8
-    """m/s^2."""
-    cart_mass: PositiveFloat = 1.0
-    """kg."""
-    pole_mass: PositiveFloat = 0.1
-    """kg."""
-    pole_half_length: PositiveFloat = 0.5
-    """m, from the pivot to the pole's centre."""
-    force_magnitude: PositiveFloat = 10.0
-    """N."""
-    time_step: PositiveFloat = 0.02
-    """s."""
-    cart_drag: NonNegativeFloat = 0.0
-    """1/s: x_dot loses cart_drag * time_step of itself after each step."""
-    pole_drag: NonNegativeFloat = 0.0
-    """1/s: the same for theta_dot."""
-    hold: Hold = 1.0
-    """Steps that one decision's force acts, on average: 50 / frames per second for a page that decides once a frame."""
-    delay: Delay = 0
-    """Decisions that a force comes late."""
-    observation_noise: NonNegativeFloat = 0.0
-    """Standard deviation of what is added to each of the four numbers observed, in their units."""
-
-
-class RandomizeRecipe(Section):
-    """Ranges, [lowest, highest], that each episode draws its own values from; unset: as [environment.physics] says."""
+    """What cart-poles are made of, and how late and how long forces act on them: each a number for all episodes, or a
+    range, [lowest, highest], from which every episode draws its own."""
 
     distribution: Literal["uniform", "log_uniform"] = "uniform"
-    """Log-uniform: halves are as likely as doubles; for ranges that do not begin at 0, which stay uniform."""
+    """How ranges are drawn from. Log-uniform: halves are as likely as doubles; ranges that begin at 0, and delays, stay
+    uniform."""
     change_rate: NonNegativeFloat = 0.0
-    """1/s: how often all values are drawn anew in the middle of an episode, as if sliders were moved."""
-    gravity: NonNegativeRange | None = None
-    """m/s^2."""
-    cart_mass: PositiveRange | None = None
-    """kg."""
-    pole_mass: PositiveRange | None = None
-    """kg."""
-    pole_half_length: PositiveRange | None = None
-    """m."""
-    force_magnitude: PositiveRange | None = None
-    """N."""
-    time_step: PositiveRange | None = None
-    """s."""
-    cart_drag: NonNegativeRange | None = None
-    """1/s."""
-    pole_drag: NonNegativeRange | None = None
-    """1/s."""
-    hold: HoldRange | None = None
-    """Steps per decision."""
-    delay: DelayRange | None = None
-    """Decisions; whole numbers, all as likely."""
-    observation_noise: NonNegativeRange | None = None
-    """Standard deviations."""
+    """How often all values are drawn anew in the middle of an episode, 1/s, as if sliders were moved."""
+    gravity: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["gravity"])
+    """Gravity, m/s^2."""
+    cart_mass: NumberOrRange[PositiveFloat] = fixed(STANDARD["cart_mass"])
+    """Mass of the cart, kg."""
+    pole_mass: NumberOrRange[PositiveFloat] = fixed(STANDARD["pole_mass"])
+    """Mass of the pole, kg."""
+    pole_half_length: NumberOrRange[PositiveFloat] = fixed(STANDARD["pole_half_length"])
+    """Length from the pivot to the pole's centre, m."""
+    force_magnitude: NumberOrRange[PositiveFloat] = fixed(STANDARD["force_magnitude"])
+    """Force of a push, and the largest continuous one, N."""
+    time_step: NumberOrRange[PositiveFloat] = fixed(STANDARD["time_step"])
+    """Length of a step of the physics, s."""
+    cart_drag: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["cart_drag"])
+    """Drag on the cart, 1/s: x_dot loses cart_drag * time_step of itself after each step."""
+    pole_drag: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["pole_drag"])
+    """Drag on the pole, 1/s: theta_dot loses pole_drag * time_step of itself after each step."""
+    hold: NumberOrRange[Hold] = fixed(STANDARD["hold"])
+    """Steps that one decision's force acts, on average: 50 / frames per second for a page that decides once a frame."""
+    delay: NumberOrRange[Delay] = fixed(STANDARD["delay"])
+    """Decisions that a force comes late; whole numbers, all equally likely."""
+    observation_noise: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["observation_noise"])
+    """Standard deviation of the noise added to each of the four numbers observed, in their units."""
 
 
 class DisturbRecipe(Section):
     """Pushes, which come between an observation and the force that answers it."""
 
     push_rate: NonNegativeFloat = 0.0
-    """1/s."""
-    push_strength: NonNegativeRange = (1.0, 1.0)
-    """Lowest and highest, in multiples of the following; to either side."""
+    """How often the cart is pushed, 1/s."""
+    push_strength: NumberOrRange[NonNegativeFloat] = fixed(1.0)
+    """Strength of a push, to either side: the factor of push_velocity, push_angle and push_angular_velocity."""
     push_velocity: NonNegativeFloat = 0.4
-    """m/s, added to x_dot."""
+    """Velocity that a push of strength 1 adds to x_dot, m/s."""
     push_angle: NonNegativeFloat = 1.5
-    """Degrees, added to theta."""
+    """Angle that a push of strength 1 adds to theta, degrees."""
     push_angle_limit: PositiveFloat = 29.7
-    """Degrees: the angle does not tip the pole beyond this, nor one that is beyond."""
+    """Largest angle to which a push tips the pole, degrees; a pole already beyond it is not tipped."""
     push_angular_velocity: NonNegativeFloat = 45.0
-    """Degrees/s, added to theta_dot."""
+    """Angular velocity that a push of strength 1 adds to theta_dot, degrees/s."""
 
 
 class StartRecipe(Section):
     """Where episodes begin: shares of three kinds, which add up to 1."""
 
     balance: Fraction = 1.0
-    """All four numbers within +-0.05 of an upright pole at rest."""
+    """Share of episodes that begin with all four numbers within +-0.05 of an upright pole at rest."""
     hanging: Fraction = 0.0
-    """The same around a hanging pole."""
+    """Share of episodes that begin within +-0.05 of a hanging pole at rest."""
     anywhere: Fraction = 0.0
-    """Any angle, and the others within the following."""
+    """Share of episodes that begin at any angle, the rest within position, velocity and angular_velocity."""
     position: NonNegativeFloat = 3.0
-    """m, to either side."""
+    """Largest distance from the middle where an episode begins anywhere, m."""
     velocity: NonNegativeFloat = 3.0
-    """m/s."""
+    """Largest speed of the cart where an episode begins anywhere, m/s."""
     angular_velocity: NonNegativeFloat = 8.0
-    """rad/s."""
+    """Largest angular speed of the pole where an episode begins anywhere, rad/s."""
 
 
 class NativeEnvironment(Section):
     """Our own batched cart-pole, on the training device."""
 
     backend: Literal["native"] = "native"
-    id: Task = "CartPole-v1"
+    id: TaskId = "CartPole-v1"
     """The task: to balance or to swing up; by pushes of +-10 N, or any force in between (Continuous...)."""
     num_envs: NumEnvs = 16
     """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
-    max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] = 500
+    max_episode_steps: MaxEpisodeSteps = MAX_EPISODE_STEPS
     """Time limit of an episode, in decisions: steps of 0.02 s, unless one is held for several."""
     position_limit: PositiveFloat | None = None
-    """m: an episode fails beyond; unset: the task's own, 2.4 to balance, 5 to swing up."""
+    """Distance from the middle beyond which an episode fails, m; unset: the task's, 2.4 to balance, 5 to swing up."""
     angle_limit: PositiveFloat | None = None
-    """Degrees: the same for the pole; unset: 12 to balance, none to swing up."""
+    """Angle beyond which an episode fails, degrees; unset: the task's, 12 to balance, none to swing up."""
     physics: PhysicsRecipe | None = None
-    """What cart-poles are made of, where it is not Gymnasium's."""
-    randomize: RandomizeRecipe | None = None
-    """What differs between episodes."""
+    """What cart-poles are made of; unset: as in Gymnasium."""
     disturb: DisturbRecipe | None = None
-    """What happens to them."""
+    """How episodes are disturbed; unset: not at all."""
     start: StartRecipe | None = None
-    """Where they begin; unset: as Gymnasium's do, the pole upright, or hanging in swing-up."""
+    """Where episodes begin; unset: as in Gymnasium, the pole upright, or hanging in swing-up."""
+
+    @property
+    def task(self) -> Task:
+        """The task's row, with this recipe's limits and force."""
+        row = TASKS[self.id]
+        force = (self.physics or PhysicsRecipe()).force_magnitude[1]
+        return replace(
+            row,
+            actions=Continuous((-force,), (force,)) if isinstance(row.actions, Continuous) else row.actions,
+            position_limit=self.position_limit or row.position_limit,
+            angle_limit=math.radians(self.angle_limit) if self.angle_limit else row.angle_limit,
+        )
 
     @property
     def is_cart_pole(self) -> bool:
@@ -145,28 +130,16 @@ class NativeEnvironment(Section):
     @property
     def counts_steps(self) -> bool:
         """Whether the return is the number of steps survived."""
-        return not self.is_swing_up
-
-    @property
-    def is_continuous(self) -> bool:
-        return self.id.startswith("Continuous")
-
-    @property
-    def is_swing_up(self) -> bool:
-        return "SwingUp" in self.id
+        return self.task.counts_steps
 
     @property
     def is_gymnasiums(self) -> bool:
         """Whether Gymnasium has just this task."""
-        changed = (self.position_limit, self.angle_limit, self.physics, self.randomize, self.disturb, self.start)
-        return not self.is_swing_up and changed == (None,) * len(changed)
+        changed = (self.position_limit, self.angle_limit, self.physics, self.disturb, self.start)
+        return self.counts_steps and changed == (None,) * len(changed)
 
     def problems(self) -> Iterator[Problem]:
         """(dotted key, given, what is allowed) where fields do not fit one another."""
-        for section in ("randomize", "disturb"):
-            for name, value in getattr(self, section) or ():
-                if isinstance(value, tuple) and value[0] > value[1]:
-                    yield f"environment.{section}.{name}", list(value), "allowed: [lowest, highest]"
         start = self.start
         if start is not None and abs(start.balance + start.hanging + start.anywhere - 1) > 1e-6:
             shares = (start.balance, start.hanging, start.anywhere)
@@ -183,23 +156,21 @@ class GymnasiumEnvironment(Section):
     """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
     vectorization_mode: Literal["sync", "async", "vector_entry_point"] = "sync"
     """One process, a process per environment, or the environment's own vector implementation."""
-    max_episode_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    max_episode_steps: MaxEpisodeSteps | None = None
     """Time limit of an episode in steps; unset: the environment's own."""
+
+    @property
+    def task(self) -> Task | None:
+        """The row of a cart-pole's task."""
+        name = self.id.rpartition(":")[2]
+        return next((task for task in TASKS.values() if task.gymnasium_id == name), None)
 
     @property
     def is_cart_pole(self) -> bool:
         """Whether x, x_dot, theta and theta_dot are observed."""
-        return self._task in TASKS
-
-    @property
-    def is_swing_up(self) -> bool:
-        return self.is_cart_pole and "SwingUp" in self._task
+        return self.task is not None
 
     @property
     def counts_steps(self) -> bool:
         """Whether the return is the number of steps survived."""
-        return self.is_cart_pole and not self.is_swing_up
-
-    @property
-    def _task(self) -> str:
-        return self.id.rpartition(":")[2].removeprefix("cartpole_cli/")
+        return self.task is not None and self.task.counts_steps

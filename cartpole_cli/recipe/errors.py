@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from cartpole_cli.errors import did_you_mean
+from cartpole_cli.recipe.environment import PhysicsRecipe
 from cartpole_cli.recipe.fields import SECTIONS, VARIANTS, section_within
 from cartpole_cli.recipe.recipe import Recipe
 
@@ -55,6 +56,8 @@ def _problem(details: ErrorDetails, overridden: set[str]) -> tuple[str, Any, str
         return f"{section}.{tag}", chosen, f"allowed: {_listed(members)}{did_you_mean(chosen, list(members))}"
     model = members[path.pop(1)] if members and len(path) > 1 else SECTIONS.get(section, Recipe)
     key = ".".join(path)
+    if key == "environment.randomize":
+        return key, None, _now_physics(given)
     if details["type"] == "extra_forbidden":
         names = list(Recipe.model_fields if len(path) == 1 else _model_of(model, path[1:-1]).model_fields)
         guess = did_you_mean(path[-1], names) or f"; allowed: {', '.join(names)}"
@@ -67,6 +70,13 @@ def _problem(details: ErrorDetails, overridden: set[str]) -> tuple[str, Any, str
     allowed = plain.get(details["type"]) or re.sub(r"^\w+ should (be )?", "", details["msg"])
     hint = _null_hint(key, given, _field_of(model, path[1:])) if _prefixes(key) & overridden else ""
     return key or "recipe", given, f"allowed: {allowed}{hint}"
+
+
+def _now_physics(ranges: Any) -> str:
+    """What to write in place of [environment.randomize]."""
+    fields = ranges if isinstance(ranges, dict) else {}
+    given = [f"{name} = {_short(fields[name])}" for name in PhysicsRecipe.model_fields if name in fields]
+    return f"is now part of environment.physics: write [environment.physics] {', '.join(given)}".rstrip()
 
 
 def _null_hint(key: str, given: Any, field: FieldInfo | None) -> str:

@@ -131,8 +131,8 @@ def words_for(kind: Any, limits: Sequence[Any] = ()) -> str:
     if origin is Literal:
         return ", ".join(map(json.dumps, parts))
     if origin is tuple:
-        named = "a list" if parts[-1] is Ellipsis else "[lowest, highest]"
-        return f"{named}, each a {words_for(parts[0])}"
+        each = words_for(parts[0])
+        return f"a list, each a {each}" if parts[-1] is Ellipsis else f"{each}, or [lowest, highest]"
     return f"{PLAIN[kind]}{_range(limits)}" if kind in PLAIN else "a section"
 
 

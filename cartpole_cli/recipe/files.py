@@ -1,4 +1,4 @@
-"""Recipe files: find, read and copy them; `recipe_overrides.py` changes fields, `recipe_errors.py` tells mistakes."""
+"""Recipe files: find, read and copy them; `overrides.py` changes fields, `errors.py` tells mistakes."""
 
 import tomllib
 from collections.abc import Sequence

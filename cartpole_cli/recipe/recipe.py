@@ -1,7 +1,7 @@
 """Recipes: the validated description of a run. Every field is documented here, once.
 
-`algorithm_recipes.py` and `environment_recipes.py` have the fields of these sections; `recipe_files.py` finds and
-reads recipe files, `recipe_errors.py` explains what is wrong with them.
+`algorithm.py` and `environment.py` have the fields of these sections; `files.py` finds and reads recipe files,
+`errors.py` explains what is wrong with them.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
+from cartpole_cli.actions import Continuous
 from cartpole_cli.recipe.algorithm import (
     AlgorithmRecipe,
     DPORecipe,
@@ -145,7 +146,7 @@ class Recipe(Section):
         if not isinstance(environment, NativeEnvironment):
             return
         yield from environment.problems()
-        fitting = "gaussian" if environment.is_continuous else "categorical"
+        fitting = "gaussian" if isinstance(environment.task.actions, Continuous) else "categorical"
         if self.policy.action_head not in {"auto", fitting}:
             reason = f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}"
             yield "policy.action_head", self.policy.action_head, reason

@@ -13,14 +13,15 @@ from cartpole_cli.environments.registered import check_registered, import_module
 from cartpole_cli.errors import CartpoleError, reading
 from cartpole_cli.files import read_bytes
 from cartpole_cli.policy.network import PolicyNetwork
-from cartpole_cli.recipe.environment import TASKS, GymnasiumEnvironment, NativeEnvironment
+from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.find import find_checkpoint
 from cartpole_cli.runs.saved_policy import load_saved_policy, recipe_inside
+from cartpole_cli.tasks import TASKS
 
 MAX_ONNX = 256 << 20
 """Bytes: 10,000 times what is exported."""
-Task = NativeEnvironment | GymnasiumEnvironment
+EnvironmentRecipe = NativeEnvironment | GymnasiumEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Candidate:
         """Gymnasium's cart-pole, or its continuous form: whichever its actions are for."""
         return "CartPole-v1" if self.policy.actions == PUSHES else "ContinuousCartPole-v1"
 
-    def task(self, tell: Callable[[str], None]) -> Task:
+    def task(self, tell: Callable[[str], None]) -> EnvironmentRecipe:
         """What it was trained on, if that is registered; if the recipe does not say, the cart-pole that it drives.
 
         Args:
@@ -83,7 +84,7 @@ def load_candidate(name: str, runs_dir: Path, device: torch.device, study: str |
     return Candidate(name, policy, recipe, device, study)
 
 
-def task_named(environment_id: str) -> Task:
+def task_named(environment_id: str) -> EnvironmentRecipe:
     """The environment of an id that the user gave: ours, or Gymnasium's, whose module is imported.
 
     Raises:

@@ -14,7 +14,7 @@ from cartpole_cli.environments.recording import Recording, recording_of
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.scoring.candidates import Candidate, Task, task_named
+from cartpole_cli.scoring.candidates import Candidate, EnvironmentRecipe, task_named
 from cartpole_cli.scoring.motion import MotionMeter, probability_of_improvement
 from cartpole_cli.training.aggregates import interquartile_mean
 from cartpole_cli.training.evaluation import Evaluation, Watcher, play
@@ -37,7 +37,7 @@ class Terms:
     horizon: int | None = None
     """The time limit in steps; unset: the task's own."""
 
-    def task_for(self, candidate: Candidate, tell: Callable[[str], None]) -> Task:
+    def task_for(self, candidate: Candidate, tell: Callable[[str], None]) -> EnvironmentRecipe:
         """What a candidate is scored on; `tell` and errors as `Candidate.task` has them."""
         task = candidate.task(tell) if self.environment_id is None else task_named(self.environment_id)
         return task if self.horizon is None else task.model_copy(update={"max_episode_steps": self.horizon})
@@ -49,7 +49,7 @@ class Scored:
 
     card: dict[str, Any]
     """With the keys of `cartpole eval --json`."""
-    task: Task
+    task: EnvironmentRecipe
     recording: Recording | None
     """Of its first episode, if one was wanted."""
 
@@ -84,15 +84,19 @@ def score(
         limit = judge.max_episode_steps
         returns = play(act, judge, watching([meter, recording], lambda done: on_step(done, limit)))
     motion = asdict(meter.motion()) if meter else {}
-    return Scored(_card(candidate, terms, task, limit, tuple(returns[0].tolist()), motion), task, recording)
+    return Scored(_card(candidate, terms, task, limit, returns[0].tolist(), motion), task, recording)
 
 
 def _card(
-    candidate: Candidate, terms: Terms, task: Task, limit: int, returns: tuple[float, ...], motion: dict[str, float]
+    candidate: Candidate,
+    terms: Terms,
+    task: EnvironmentRecipe,
+    limit: int,
+    returns: list[float],
+    motion: dict[str, Any],
 ) -> dict[str, Any]:
-    evaluation = Evaluation("eval", returns).as_plain_data()
-    del evaluation["set"]
-    returned = evaluation.pop("returns")
+    evaluation = Evaluation("eval", tuple(returns)).as_plain_data()
+    del evaluation["set"], evaluation["returns"]
     return {
         "target": candidate.name,
         "study": candidate.study,
@@ -101,9 +105,9 @@ def _card(
         "stochastic": terms.stochastic,
         "max_episode_steps": limit,
         **evaluation,
-        "at_95_percent": sum(each >= NEAR_LIMIT * limit for each in returned) if task.counts_steps else None,
+        "at_95_percent": sum(each >= NEAR_LIMIT * limit for each in returns) if task.counts_steps else None,
         **motion,
-        "returns": returned,
+        "returns": returns,
     }
 
 

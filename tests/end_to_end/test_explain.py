@@ -40,8 +40,8 @@ def test_every_field_is_explained_somewhere_and_lines_fit_a_terminal():
 def test_an_algorithm_a_section_within_a_section_and_a_name_alone_are_topics():
     assert "algorithm.target_kl (unset)" in explain("ppo").out
     assert "algorithm.baseline" not in explain("ppo").out
-    assert "environment.randomize.gravity (unset)\n    [lowest, highest], each a number from 0\n" in (
-        explain("environment.randomize").out
+    assert "environment.physics.gravity=9.8\n    number from 0, or [lowest, highest]\n" in (
+        explain("environment.physics").out
     )
     assert explain("gae_lambda").out == explain("algorithm.gae_lambda").out
     assert explain("algorithm.name").out == explain("algorithm").out

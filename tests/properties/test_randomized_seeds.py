@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe
-from cartpole_cli.recipe.environment import DisturbRecipe, NativeEnvironment, RandomizeRecipe, StartRecipe
+from cartpole_cli.recipe.environment import DisturbRecipe, NativeEnvironment, PhysicsRecipe, StartRecipe
 from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
@@ -40,7 +40,7 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
         id=task,
         num_envs=MIN_GROUPS * 2,
         max_episode_steps=60,
-        randomize=RandomizeRecipe(
+        physics=PhysicsRecipe(
             distribution="log_uniform",
             change_rate=0.5,
             gravity=(5.0, 20.0),

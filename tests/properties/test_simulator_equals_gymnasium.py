@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cartpole_cli.environments  # noqa: F401  (registers ContinuousCartPole-v1)
-from cartpole_cli.environments.registration import CONTINUOUS_CART_POLE, ContinuousCartPoleEnv
+from cartpole_cli.environments.registration import ContinuousCartPoleEnv
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams
+from cartpole_cli.tasks import TASKS
 
 POSITION_LIMIT, ANGLE_LIMIT = 2.4, 12 * 2 * math.pi / 360
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -38,7 +39,8 @@ FORCES = st.floats(-10, 10, width=32)
 
 
 def _simulator(num_envs: int, *, continuous: bool, dtype: torch.dtype) -> CartPoleSimulator:
-    return CartPoleSimulator(Streams([0]), num_envs, continuous=continuous, dtype=dtype)
+    task = TASKS["ContinuousCartPole-v1" if continuous else "CartPole-v1"]
+    return CartPoleSimulator(Streams([0]), num_envs, task, dtype=dtype)
 
 
 def _gymnasium_step(environment: Any, state: tuple[float, ...], action: Any) -> tuple[Any, float, bool]:
@@ -102,7 +104,7 @@ def test_closed_loop_episodes_in_float64_are_gymnasiums_state_by_state(continuou
     simulator = _simulator(EPISODES, continuous=continuous, dtype=torch.float64)
     start = torch.rand(1, EPISODES, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.2 - 0.1
     simulator.reset_to(start)
-    environments = [gymnasium.make(CONTINUOUS_CART_POLE if continuous else "CartPole-v1") for _ in range(EPISODES)]
+    environments = [gymnasium.make(simulator.task.gymnasium_id) for _ in range(EPISODES)]
     for environment in environments:
         environment.reset(seed=0)
     for step in range(1, 501):

@@ -582,7 +582,7 @@ def test_dpo_needs_no_value_network_and_passes_reference_every_on(reference_ever
 
 @pytest.mark.parametrize("steps_before_failure", [None, 3])
 def test_groups_begin_in_one_state_and_before_a_failure_where_asked_to(steps_before_failure: int | None):
-    simulator = CartPoleSimulator(STREAMS, 8, continuous=False, max_episode_steps=60)
+    simulator = CartPoleSimulator(STREAMS, 8, max_episode_steps=60)
     network = PolicyNetwork(Architecture(4, (16,), "tanh", False, actions=PUSHES), STREAMS)
     experience = dpo(steps_before_failure=steps_before_failure).collect(simulator, network, STREAMS, 0)
     starts = experience.observation[:, 0].view(S, 2, 4, 4)

@@ -8,25 +8,19 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from cartpole_cli.actions import Continuous
 from cartpole_cli.environments.build import build_environment, build_judge
 from cartpole_cli.environments.judge import GymnasiumCartPole
-from cartpole_cli.environments.randomization import STANDARD
 from cartpole_cli.environments.randomized import RandomizedCartPole
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe.environment import (
-    DisturbRecipe,
-    NativeEnvironment,
-    PhysicsRecipe,
-    RandomizeRecipe,
-    StartRecipe,
-)
+from cartpole_cli.recipe.environment import DisturbRecipe, NativeEnvironment, PhysicsRecipe, StartRecipe
 from cartpole_cli.recipe.files import resolve_recipe
+from cartpole_cli.tasks import STANDARD
 
 SECTIONS = {
-    "physics": PhysicsRecipe(gravity=5.0),
-    "randomize": RandomizeRecipe(gravity=(5.0, 20.0)),
+    "physics": PhysicsRecipe(),
     "disturb": DisturbRecipe(push_rate=1.0),
     "start": StartRecipe(balance=0.0, anywhere=1.0),
 }
@@ -62,8 +56,14 @@ def test_any_section_makes_another_task_of_it(section: str) -> None:
 
 def test_fields_reach_the_simulator_in_si_units() -> None:
     simulator = _build(
-        physics=PhysicsRecipe(pole_mass=0.3, cart_drag=0.75),
-        randomize=RandomizeRecipe(distribution="log_uniform", gravity=(5.0, 20.0), pole_drag=(0.0, 1.5), delay=(0, 2)),
+        physics=PhysicsRecipe(
+            distribution="log_uniform",
+            gravity=(5.0, 20.0),
+            pole_mass=0.3,
+            cart_drag=0.75,
+            pole_drag=(0.0, 1.5),
+            delay=(0, 2),
+        ),
         disturb=DisturbRecipe(push_rate=0.5, push_strength=(0.5, 5.0), push_angle=3.0, push_angular_velocity=90.0),
         angle_limit=90.0,
     )
@@ -94,13 +94,20 @@ def test_swing_up_hangs_at_first_and_has_no_angle_limit() -> None:
     ("environment", "problem"),
     [
         (
-            {"randomize": {"gravity": [20, 5]}},
-            "environment.randomize.gravity = [20.0, 5.0]: allowed: [lowest, highest]",
+            {"physics": {"gravity": [20, 5]}},
+            "environment.physics.gravity = [20, 5]: allowed: a range, the lower number first",
         ),
-        ({"disturb": {"push_strength": [3, 1]}}, "environment.disturb.push_strength = [3.0, 1.0]: allowed"),
+        ({"physics": {"gravity": "moon"}}, "environment.physics.gravity = 'moon': allowed: a number, or [lowest, high"),
+        ({"physics": {"gravity": [1, 2, 3]}}, "gravity = [1, 2, 3]: allowed: a number, or [lowest, highest]"),
+        ({"physics": {"gravity": [5]}}, "environment.physics.gravity = [5]: allowed: a number, or [lowest, highest]"),
+        ({"physics": {"gravity": [-1, 5]}}, "environment.physics.gravity.0 = -1: allowed: greater than or equal to 0"),
+        ({"physics": {"gravity": True}}, "environment.physics.gravity = True: allowed: a valid number"),
+        ({"physics": {"gravity": math.nan}}, "environment.physics.gravity = nan: allowed: a finite number"),
+        ({"physics": {"delay": 0.5}}, "environment.physics.delay = 0.5: allowed: a valid integer"),
+        ({"disturb": {"push_strength": [3, 1]}}, "environment.disturb.push_strength = [3, 1]: allowed: a range"),
         ({"start": {"balance": 0.5}}, "environment.start = (0.5, 0.0, 0.0): allowed: shares"),
-        ({"randomize": {"gravty": [5, 20]}}, "environment.randomize.gravty = [5, 20]: unknown field; did you mean"),
-        ({"randomise": {"gravity": [5, 20]}}, "unknown field; did you mean 'randomize'?"),
+        ({"physics": {"gravty": [5, 20]}}, "environment.physics.gravty = [5, 20]: unknown field; did you mean"),
+        ({"phisics": {"gravity": [5, 20]}}, "unknown field; did you mean 'physics'?"),
         ({"physics": {"cart_mass": 0}}, "environment.physics.cart_mass = 0: allowed: greater than 0"),
         ({"physics": 3}, "environment.physics = 3: allowed: a table, [environment.physics]"),
         ({"disturb": {"push_rate": -1}}, "environment.disturb.push_rate = -1: allowed: greater than or equal to 0"),
@@ -112,20 +119,45 @@ def test_what_cannot_be_is_told_in_one_line(environment: dict[str, Any], problem
     assert problem in line
 
 
-def test_a_sections_field_can_be_changed_from_the_command_line() -> None:
-    recipe = resolve_recipe({}, ["environment.randomize.gravity=[5, 20]"], source="mine.toml")
+@pytest.mark.parametrize(("given", "pair"), [("[5, 20]", (5.0, 20.0)), ("5", (5.0, 5.0)), ("1e1", (10.0, 10.0))])
+def test_a_number_or_a_range_can_be_given_on_the_command_line(given: str, pair: tuple[float, float]) -> None:
+    recipe = resolve_recipe({}, [f"environment.physics.gravity={given}"], source="mine.toml")
     assert isinstance(recipe.environment, NativeEnvironment)
-    assert recipe.environment.randomize == RandomizeRecipe(gravity=(5.0, 20.0))
-    (line,) = _problems({}, "environment.randomize.gravity=[20, 5]")
-    assert line.startswith("command line: environment.randomize.gravity")
+    assert recipe.environment.physics == PhysicsRecipe(gravity=pair)
+    assert recipe.environment.physics.gravity == pair
+    (line,) = _problems({}, "environment.physics.gravity=[20, 5]")
+    assert line.startswith("command line: environment.physics.gravity")
+
+
+def test_a_range_without_width_is_written_as_a_number() -> None:
+    given = {"environment": {"physics": {"gravity": [5, 20], "cart_mass": [2, 2], "delay": 1}}}
+    text = resolve_recipe(given, [], source="mine.toml").to_toml()
+    written = tomllib.loads(text)["environment"]["physics"]
+    assert (written["gravity"], written["cart_mass"], written["delay"]) == ([5.0, 20.0], 2.0, 1)
+    assert written["pole_mass"] == STANDARD["pole_mass"]
+
+
+def test_a_recipe_that_still_randomizes_is_told_what_to_write() -> None:
+    moved = "environment.randomize: is now part of environment.physics: write [environment.physics] "
+    ranges = {"distribution": "log_uniform", "cart_mass": [0.5, 2.0]}
+    assert _problems({"randomize": ranges}) == (
+        f"mine.toml: {moved}distribution = 'log_uniform', cart_mass = [0.5, 2.0]",
+    )
+    assert _problems({}, "environment.randomize.delay=[0, 1]") == (f"command line: {moved}delay = [0, 1]",)
+    (line,) = _problems({"randomize": 3})
+    assert line == f"mine.toml: {moved}".rstrip()
+
+
+def test_the_range_of_forces_is_that_of_the_actions() -> None:
+    recipe = NativeEnvironment(id="ContinuousCartPole-v1", physics=PhysicsRecipe(force_magnitude=(2.0, 30.0)))
+    assert build_environment(recipe, Streams([0])).actions == Continuous((-30.0,), (30.0,))
 
 
 def test_every_field_survives_a_resolved_recipe() -> None:
     given = {
         "environment": {
             "id": "CartPoleSwingUp-v1",
-            "physics": {"gravity": 5.0},
-            "randomize": {"delay": [0, 2], "change_rate": 0.1},
+            "physics": {"gravity": 5.0, "delay": [0, 2], "change_rate": 0.1},
             "disturb": {"push_rate": 1.0},
             "start": {"balance": 0.25, "hanging": 0.25, "anywhere": 0.5},
         }
@@ -138,4 +170,4 @@ def test_values_are_kept_within_what_they_mean() -> None:
     with pytest.raises(ValidationError):
         PhysicsRecipe(hold=0.0)
     with pytest.raises(ValidationError):
-        RandomizeRecipe(delay=(0, 51))
+        PhysicsRecipe(delay=(0, 51))

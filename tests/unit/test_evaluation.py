@@ -119,7 +119,7 @@ def test_sets_share_no_start_with_each_other_or_with_training(spied: tuple[SpyJu
     evaluator.final(policy, BOTH)
     sets = [_rows(starts) for starts in spy.starts]
     assert [len(rows) for rows in sets] == [2 * 20, 2 * 100, 2 * 100, 2 * 100]
-    simulator = CartPoleSimulator(Streams([0, 1]), 100, continuous=False)
+    simulator = CartPoleSimulator(Streams([0, 1]), 100)
     training = _rows(simulator.observation)
     for _ in range(60):
         transition = simulator.step(torch.ones(2, 100, dtype=torch.int64))
@@ -135,7 +135,7 @@ def test_the_built_evaluators_episodes_are_not_those_of_training(monkeypatch: py
     streams = Streams([3])
     recipe = Recipe(environment=spy.environment, policy=SMALL, trainer=TrainerRecipe(evaluation_episodes=4))
     build_evaluator(recipe).selection(_policy([3]), streams)
-    training = CartPoleSimulator(streams, 4, continuous=False).observation
+    training = CartPoleSimulator(streams, 4).observation
     [starts] = spy.starts
     assert starts.shape == training.shape
     assert _rows(starts).isdisjoint(_rows(training))

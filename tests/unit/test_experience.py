@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from cartpole_cli.actions import PUSHES
-from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
+from cartpole_cli.environments.build import build_environment
+from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.experience import Rollout, collect_branches, collect_episodes
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import DPORecipe
+from cartpole_cli.recipe.environment import GymnasiumEnvironment
 from cartpole_cli.recipe.recipe import NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
@@ -37,7 +39,7 @@ def policy() -> PolicyNetwork:
 
 
 def simulator(num_envs: int, max_episode_steps: int = 500) -> CartPoleSimulator:
-    return CartPoleSimulator(STREAMS, num_envs, continuous=False, max_episode_steps=max_episode_steps)
+    return CartPoleSimulator(STREAMS, num_envs, max_episode_steps=max_episode_steps)
 
 
 def starts_of_groups(rollout: Rollout, group_size: int) -> Tensor:
@@ -80,10 +82,11 @@ def test_group_size_has_to_divide_the_simulators_environments():
 @pytest.fixture
 def make() -> Iterator[Any]:
     """An adapter, closed when the test is over."""
-    made: list[GymnasiumAdapter] = []
+    made: list[TrainingEnvironment] = []
 
-    def adapter(mode: Any) -> GymnasiumAdapter:
-        made.append(GymnasiumAdapter("CartPole-v1", mode, STREAMS, 4, max_episode_steps=12))
+    def adapter(mode: Any) -> TrainingEnvironment:
+        recipe = GymnasiumEnvironment(backend="gymnasium", vectorization_mode=mode, num_envs=4, max_episode_steps=12)
+        made.append(build_environment(recipe, STREAMS))
         return made[-1]
 
     yield adapter

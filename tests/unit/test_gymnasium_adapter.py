@@ -16,7 +16,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from cartpole_cli.actions import Continuous, Discrete
-from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
+from cartpole_cli.environments.build import build_environment
 from cartpole_cli.environments.interface import Transition
 from cartpole_cli.environments.physics import Physics, cart_pole_step
 from cartpole_cli.errors import CartpoleError
@@ -25,7 +25,9 @@ from cartpole_cli.policy.build import build_policy
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
-from cartpole_cli.recipe.recipe import MIN_GROUPS, GymnasiumEnvironment, PolicyRecipe, Recipe, TrainerRecipe
+from cartpole_cli.recipe.environment import GymnasiumEnvironment
+from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
+from cartpole_cli.tasks import PHYSICS
 from cartpole_cli.training.build import build_trainer
 
 MODES = pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])
@@ -81,15 +83,18 @@ def _registered() -> Iterator[None]:
         del gymnasium.registry[f"{name}-v0"]
 
 
+def _adapter(environment_id: str, mode: Any, num_envs: int, seeds: Sequence[int] = (0,), **options: Any) -> Any:
+    fields: Any = {"id": environment_id, "vectorization_mode": mode, "num_envs": num_envs} | options
+    return build_environment(GymnasiumEnvironment(backend="gymnasium", **fields), Streams(seeds))
+
+
 @pytest.fixture
 def make() -> Iterator[Any]:
     """An adapter, closed when the test is over."""
-    made: list[GymnasiumAdapter] = []
+    made = []
 
-    def adapter(
-        environment_id: str, mode: Any, num_envs: int, seeds: Sequence[int] = (0,), **options: Any
-    ) -> GymnasiumAdapter:
-        made.append(GymnasiumAdapter(environment_id, mode, Streams(seeds), num_envs, **options))
+    def adapter(*given: Any, **options: Any) -> Any:
+        made.append(_adapter(*given, **options))
         return made[-1]
 
     yield adapter
@@ -97,7 +102,7 @@ def make() -> Iterator[Any]:
         one.close()
 
 
-def _steps(adapter: GymnasiumAdapter, actions: Tensor) -> tuple[list[Transition], list[Tensor]]:
+def _steps(adapter: Any, actions: Tensor) -> tuple[list[Transition], list[Tensor]]:
     """The transitions, and `observation` after each."""
     transitions, after = [], []
     for action in actions:
@@ -182,7 +187,7 @@ def test_cart_pole_rows_are_transitions_of_cart_pole(make: Any, mode: str) -> No
     adapter = make("CartPole-v1", mode, num_envs, seeds=range(num_seeds), max_episode_steps=limit)
     assert adapter.actions == Discrete(2)
     assert (adapter.observation_size, adapter.max_episode_steps) == (4, limit)
-    physics = Physics.standard(num_seeds, num_envs)
+    physics = Physics.constant(PHYSICS, num_seeds, num_envs)
     elapsed = torch.zeros(num_seeds, num_envs, dtype=torch.int64)
     over = torch.zeros(num_seeds, num_envs, dtype=torch.bool)
     seen = {"failure": 0, "limit": 0, "both": 0, "invalid": 0}
@@ -441,7 +446,7 @@ def test_our_continuous_cart_pole_is_made_from_its_module(make: Any) -> None:
     assert adapter.max_episode_steps == 500
     before = adapter.observation
     force = torch.tensor([[[3.0], [-3.0]]])
-    successor = cart_pole_step(before.movedim(-1, 0), force.squeeze(-1), Physics.standard(1, 2)).movedim(0, -1)
+    successor = cart_pole_step(before.movedim(-1, 0), force.squeeze(-1), Physics.constant(PHYSICS, 1, 2)).movedim(0, -1)
     torch.testing.assert_close(adapter.step(force).next_observation, successor, rtol=0, atol=1e-5)
 
 
@@ -471,7 +476,7 @@ def test_an_environment_that_cannot_be_used_is_one_line_with_its_id(
     environment_id: str, mode: Any, problem: str
 ) -> None:
     with pytest.raises(CartpoleError, match=problem) as caught:
-        GymnasiumAdapter(environment_id, mode, Streams([0]), 2)
+        _adapter(environment_id, mode, 2)
     assert len(caught.value.problems) == 1
     assert environment_id in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -480,7 +485,7 @@ def test_an_environment_that_cannot_be_used_is_one_line_with_its_id(
 def test_a_refused_environment_leaves_no_process_behind() -> None:
     before = set(multiprocessing.active_children())
     with pytest.raises(CartpoleError):
-        GymnasiumAdapter("FrozenLake-v1", "async", Streams([0, 1]), 2)
+        _adapter("FrozenLake-v1", "async", 2, seeds=(0, 1))
     gc.collect()
     assert set(multiprocessing.active_children()) <= before
 
@@ -493,7 +498,7 @@ def test_a_time_limit_of_the_recipe_makes_up_for_a_missing_one(make: Any) -> Non
 
 
 def test_close_closes_every_environment() -> None:
-    adapter = GymnasiumAdapter("CartPole-v1", "async", Streams([0, 1]), 2)
+    adapter = _adapter("CartPole-v1", "async", 2, seeds=(0, 1))
     processes = [process for environment in adapter._environments for process in environment.processes]
     assert len(processes) == 4
     assert all(process.is_alive() for process in processes)
@@ -552,7 +557,7 @@ def test_an_episode_that_does_not_come_back_makes_room_for_a_new_one(make: Any) 
 # Collecting and training
 
 
-def _policy(adapter: GymnasiumAdapter) -> PolicyNetwork:
+def _policy(adapter: Any) -> PolicyNetwork:
     return build_policy(
         PolicyRecipe(hidden_sizes=(8,)),
         adapter.streams,

@@ -9,7 +9,7 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from torch import Tensor
 
-from cartpole_cli.actions import FORCE, Discrete
+from cartpole_cli.actions import FORCE, PUSHES, Discrete
 from cartpole_cli.environments.interface import Transition
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.environments.registration import ContinuousCartPoleEnv
@@ -20,7 +20,7 @@ SPECIAL_FORCES = torch.tensor([0.0, 1.0, -1.0, 10.0, -10.0, 25.0, -25.0, 1e-3])
 
 
 def _judge(num_envs: int, *, seeds: Sequence[int] = (0,), name: str = "selection", **options: Any) -> GymnasiumCartPole:
-    defaults: dict[str, Any] = {"continuous": False, "max_episode_steps": 500}
+    defaults: dict[str, Any] = {"actions": PUSHES, "max_episode_steps": 500}
     return GymnasiumCartPole(Streams(seeds).named(name), num_envs, **defaults | options)
 
 
@@ -40,7 +40,7 @@ def _noise(num_steps: int, num_seeds: int, num_envs: int) -> Tensor:
 @KINDS
 def test_an_episode_is_gymnasiums_environment_stepped_alone(continuous: bool) -> None:
     num_envs, limit = 8, 200
-    judge = _judge(num_envs, continuous=continuous, max_episode_steps=limit)
+    judge = _judge(num_envs, actions=FORCE if continuous else PUSHES, max_episode_steps=limit)
     assert judge.max_episode_steps == limit
     alone: list[Any] = [ContinuousCartPoleEnv() if continuous else CartPoleEnv() for _ in range(num_envs)]
     for index, environment in enumerate(alone):
@@ -71,7 +71,7 @@ def test_an_episode_is_gymnasiums_environment_stepped_alone(continuous: bool) ->
 
 
 def test_forces_are_applied_in_newtons_and_clipped_to_the_range() -> None:
-    judge = _judge(len(SPECIAL_FORCES), continuous=True)
+    judge = _judge(len(SPECIAL_FORCES), actions=FORCE)
     assert judge.actions == FORCE
     starts = judge._environment.state.T.copy()
     successor = judge.step(SPECIAL_FORCES[None, :, None]).next_observation[0].numpy()
@@ -135,8 +135,9 @@ def test_start_states_fill_the_range_and_differ_by_set_seed_and_environment() ->
 @KINDS
 @pytest.mark.parametrize("num_envs", [5, 16])
 def test_a_seed_beside_others_is_its_solo_judge_bit_for_bit(num_envs: int, continuous: bool) -> None:
-    together = _judge(num_envs, seeds=(3, 4, 5), continuous=continuous)
-    alone = _judge(num_envs, seeds=(4,), continuous=continuous)
+    actions = FORCE if continuous else PUSHES
+    together = _judge(num_envs, seeds=(3, 4, 5), actions=actions)
+    alone = _judge(num_envs, seeds=(4,), actions=actions)
     for noise in _noise(200, 3, num_envs):
         study = together.step(_act(together.observation, noise, continuous=continuous))
         solo = alone.step(_act(alone.observation, noise[1:2], continuous=continuous))
@@ -149,6 +150,6 @@ def test_a_seed_beside_others_is_its_solo_judge_bit_for_bit(num_envs: int, conti
 
 
 def test_a_force_that_is_no_number_ends_the_episode():
-    judge = GymnasiumCartPole(Streams([0]), 2, continuous=True, max_episode_steps=500)
+    judge = _judge(2, actions=FORCE)
     transition = judge.step(torch.tensor([[[float("nan")], [1.0]]]))
     assert transition.terminated.tolist() == [[True, False]]

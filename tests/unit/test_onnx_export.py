@@ -76,8 +76,7 @@ def by_torch(policy: PolicyNetwork, states: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def visited(policy: PolicyNetwork) -> np.ndarray:
-    continuous = policy.actions == FORCE
-    judge = GymnasiumCartPole(Streams([9]), 20, continuous=continuous, max_episode_steps=60)
+    judge = GymnasiumCartPole(Streams([9]), 20, policy.actions, max_episode_steps=60)
     states: list[Tensor] = []
     for _ in range(60):
         states.append(judge.observation[0])

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -11,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import FORCE
 from cartpole_cli.environments.physics import Physics, drag
-from cartpole_cli.environments.randomization import NUM_PHYSICS, STANDARD, Conditions, Push, Range, Starts
+from cartpole_cli.environments.randomization import Conditions, Push, Range, Starts
 from cartpole_cli.environments.randomized import RandomizedCartPole
-from cartpole_cli.environments.rewards import balance_reward, swing_up_reward
 from cartpole_cli.randomness import Streams
+from cartpole_cli.tasks import PHYSICS, STANDARD, TASKS, Task
 
 DT = 0.02
 WILD = Conditions(
@@ -37,17 +39,19 @@ WILD = Conditions(
 PLACE = {name: index for index, name in enumerate(STANDARD)}
 
 
+SWING_UP = TASKS["ContinuousCartPoleSwingUp-v1"]
+
+
 def _simulator(
-    num_envs: int, conditions: Conditions | None = None, *, seeds: Sequence[int] = (0,), **options: Any
+    num_envs: int,
+    conditions: Conditions | None = None,
+    task: Task = SWING_UP,
+    *,
+    seeds: Sequence[int] = (0,),
+    dtype: torch.dtype = torch.float64,
+    **options: Any,
 ) -> RandomizedCartPole:
-    defaults: dict[str, Any] = {
-        "continuous": True,
-        "reward": swing_up_reward,
-        "position_limit": 5.0,
-        "angle_limit": math.inf,
-        "dtype": torch.float64,
-    }
-    return RandomizedCartPole(Streams(seeds), num_envs, conditions or Conditions(), **defaults | options)
+    return RandomizedCartPole(Streams(seeds), num_envs, task, conditions or Conditions(), dtype=dtype, **options)
 
 
 def _actions(seeds: Sequence[int], num_steps: int, num_envs: int) -> Tensor:
@@ -105,7 +109,7 @@ def test_episodes_are_the_pages_with_its_sliders_drag_and_pushes() -> None:
         push_rate=0.25 / DT,  # a push in every fourth step
         push_strength=Range(0.5, 3.0),
     )
-    simulator = _simulator(1, conditions, position_limit=1e9)
+    simulator = _simulator(1, conditions, replace(SWING_UP, position_limit=1e9))
     state, pushes = simulator.state[:, 0, 0].numpy(), 0
     for action in _actions((5,), 200, 1):
         before = simulator.state[:, 0, 0].numpy()
@@ -126,9 +130,8 @@ def test_episodes_are_the_pages_with_its_sliders_drag_and_pushes() -> None:
 
 
 def test_drag_takes_its_share_and_brings_slow_things_to_rest() -> None:
-    physics = Physics.standard(3)
-    physics = Physics(
-        **{name: getattr(physics, name) for name in list(STANDARD)[:6]},
+    physics = replace(
+        Physics.constant(PHYSICS, 3),
         cart_drag=torch.tensor([0.75, 0.0, 0.75]),
         pole_drag=torch.tensor([1.1, 1.1, 0.0]),
     )
@@ -212,7 +215,7 @@ def test_ranges_are_uniform_or_log_uniform() -> None:
 def test_episodes_differ_within_the_ranges_and_in_nothing_else() -> None:
     values = _simulator(500, WILD)._values[:, 0]
     for name, row in zip(STANDARD, values, strict=True):
-        given = WILD.values.get(name, Range(STANDARD[name], STANDARD[name]))
+        given = WILD.values.get(name, Range(*[float(STANDARD[name])] * 2))
         assert row.min() >= given.low - 1e-6
         assert row.max() <= given.high + 1e-6
         if given.low < given.high:
@@ -245,7 +248,7 @@ def test_pushes_come_as_often_and_as_strong_as_asked_for_to_both_sides() -> None
 
 def test_physics_change_in_the_middle_of_an_episode() -> None:
     conditions = Conditions(values={"gravity": Range(5.0, 20.0)}, change_rate=1.0)
-    simulator = _simulator(100, conditions, angle_limit=math.inf, position_limit=1e9)
+    simulator = _simulator(100, conditions, replace(SWING_UP, position_limit=1e9))
     gravity = [simulator.physics.gravity]
     for _ in range(50):
         assert not simulator.step(torch.zeros(1, 100, 1)).terminated.any()
@@ -313,19 +316,20 @@ def test_a_saved_simulator_goes_on_bit_for_bit(group_size: int) -> None:
 
 
 def test_balance_pays_one_for_every_step_and_ends_at_the_limits_given() -> None:
-    simulator = _simulator(3, reward=balance_reward, position_limit=3.0, angle_limit=math.radians(40))
+    task = replace(TASKS["ContinuousCartPole-v1"], position_limit=3.0, angle_limit=math.radians(40))
+    simulator = _simulator(3, task=task)
     simulator.reset_to(torch.tensor([[[2.99, 5.0, 0, 0], [0, 0, 0.69, 5.0], [2.9, 0, 0.6, 0]]]))
     step = simulator.step(torch.zeros(1, 3, 1))
     assert step.terminated.tolist() == [[True, True, False]]
     assert step.reward.tolist() == [[1.0] * 3]
 
 
-@pytest.mark.parametrize("task", ["CartPoleSwingUp-v1", "ContinuousCartPoleSwingUp-v1"])
-def test_swing_up_is_gymnasiums_state_by_state_and_reward_by_reward(task: str) -> None:
-    continuous = task.startswith("Continuous")
-    environment: Any = gymnasium.make(f"cartpole_cli.environments:cartpole_cli/{task}")
+@pytest.mark.parametrize("task", [task for task in TASKS.values() if task.reward], ids=lambda task: task.id)
+def test_swing_up_is_gymnasiums_state_by_state_and_reward_by_reward(task: Task) -> None:
+    continuous = task.actions == FORCE
+    environment: Any = gymnasium.make(f"cartpole_cli.environments:{task.gymnasium_id}")
     environment.reset(seed=0)
-    simulator = _simulator(1, continuous=continuous)
+    simulator = _simulator(1, task=task)
     for step in range(500):
         elapsed = torch.tensor([[step]])
         simulator.reset_to(torch.from_numpy(environment.unwrapped.state).view(1, 1, 4), elapsed)
@@ -343,6 +347,6 @@ def test_swing_up_is_gymnasiums_state_by_state_and_reward_by_reward(task: str) -
 
 def test_values_come_in_the_order_of_the_physics() -> None:
     physics = _simulator(2).physics
-    standard = Physics.standard(1, 2, dtype=torch.float64)
-    for name in list(STANDARD)[:NUM_PHYSICS]:
+    standard = Physics.constant(PHYSICS, 1, 2, dtype=torch.float64)
+    for name in PHYSICS:
         assert torch.equal(getattr(physics, name), getattr(standard, name))

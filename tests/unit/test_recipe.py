@@ -514,8 +514,8 @@ def value_of(recipe: Recipe, key: str):
 
 
 def test_the_optional_fields_are_those_documented():
-    assert {"trainer.stop_at_return", "environment.randomize", "environment.randomize.gravity"} < OPTIONAL.keys()
-    assert len(OPTIONAL) > 20
+    assert {"trainer.stop_at_return", "environment.physics", "environment.position_limit"} < OPTIONAL.keys()
+    assert len(OPTIONAL) == 13
 
 
 @pytest.mark.parametrize("form", ["~{}", "{}=null", " ~{} ", "{} = null"])
@@ -529,16 +529,22 @@ def test_every_optional_field_can_be_unset(key, form):
 
 @pytest.mark.parametrize("form", ["~{}", "{}=null"])
 def test_what_a_recipe_sets_is_unset_and_nothing_else_is_changed(form):
+    before = load_recipe(find_recipe("browser"))
+    after = load_recipe(find_recipe("browser"), [form.format("environment.angle_limit")])
+    assert before.environment.angle_limit is not None
+    assert after.environment == before.environment.model_copy(update={"angle_limit": None})
+
+
+def test_a_range_gets_its_default_and_nothing_else_is_changed():
     before = load_recipe(find_recipe("unbreakable"))
-    after = load_recipe(find_recipe("unbreakable"), [form.format("environment.randomize.gravity")])
-    assert before.environment.randomize.gravity is not None
-    randomize = before.environment.randomize.model_copy(update={"gravity": None})
-    assert after.environment == before.environment.model_copy(update={"randomize": randomize})
+    after = load_recipe(find_recipe("unbreakable"), ["~environment.physics.gravity"])
+    assert before.environment.physics.gravity == (4.5, 22.0)
+    physics = before.environment.physics.model_copy(update={"gravity": (9.8, 9.8)})
+    assert after.environment == before.environment.model_copy(update={"physics": physics})
 
 
-@pytest.mark.parametrize("form", ["~{}", "{}=null"])
-def test_to_unset_a_field_of_an_absent_section_makes_no_section(form):
-    assert load_recipe(find_recipe("ppo"), [form.format("environment.randomize.gravity")]).environment.is_gymnasiums
+def test_the_default_of_a_field_of_an_absent_section_makes_no_section():
+    assert load_recipe(find_recipe("ppo"), ["~environment.physics.gravity"]).environment.is_gymnasiums
 
 
 @pytest.mark.parametrize(
@@ -569,7 +575,8 @@ def test_the_native_backend_is_the_default_one(write):
         ("trainer.seed=null", "trainer.seed: allowed: a valid integer; ~trainer.seed gives its default"),
         ("~trainer.stop_at_retrun", "trainer.stop_at_retrun: unknown field; did you mean 'stop_at_return'?"),
         ("trainer.stop_at_retrun=null", "trainer.stop_at_retrun: unknown field; did you mean 'stop_at_return'?"),
-        ("~environment.randomise.gravity", "unknown field; did you mean 'randomize'?"),
+        ("environment.physics.gravity=null", "[lowest, highest]; ~environment.physics.gravity gives its default"),
+        ("~environment.phisics.gravity", "unknown field; did you mean 'physics'?"),
         ("~trianer.seed", "unknown section; did you mean 'trainer'?"),
         ("~trainer", "expected SECTION.FIELD=VALUE or ~SECTION.FIELD"),
         ("~trainer.seed=3", "expected SECTION.FIELD=VALUE or ~SECTION.FIELD"),
@@ -581,7 +588,7 @@ def test_what_cannot_be_unset_is_told(override, said):
     assert said in problem
 
 
-@pytest.mark.parametrize("key", ["trainer.stop_at_return", "algorithm.target_kl", "environment.randomize"])
+@pytest.mark.parametrize("key", ["trainer.stop_at_return", "algorithm.target_kl", "environment.physics"])
 @pytest.mark.parametrize("word", ["", "none", "None", "unset"])
 def test_other_words_for_null_are_answered_with_it(key, word):
     assert the_problem(find_recipe("ppo"), f"{key}={word}").endswith("; did you mean null?")

@@ -5,12 +5,15 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+
+from cartpole_cli.actions import Continuous
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, START_RANGE, TASKS, Task, TaskId
 
 ID = "cartpole_cli.environments:cartpole_cli/ContinuousCartPole-v1"
 IN_NEWTONS = "For Box action spaces, we recommend using a symmetric and normalized space"
@@ -137,7 +140,27 @@ def test_make_vec_makes_it(mode: str) -> None:
     assert not truncated.any()
 
 
-# Swing-up
+# Swing-up and the rows
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.id)
+def test_gymnasium_has_each_task_as_its_row_says(task: Task) -> None:
+    made: Any = gymnasium.make(f"cartpole_cli.environments:{task.gymnasium_id}")
+    limits = made.unwrapped.x_threshold, made.unwrapped.theta_threshold_radians
+    assert limits == pytest.approx((task.position_limit, task.angle_limit))
+    assert made.spec.max_episode_steps == MAX_EPISODE_STEPS
+    assert (made.spec.reward_threshold == 475.0) == task.counts_steps
+    if isinstance(task.actions, Continuous):
+        assert (made.action_space.low, made.action_space.high) == (task.actions.low, task.actions.high)
+    else:
+        assert made.action_space.n == task.actions.n
+    start = made.reset(seed=0)[0] - ([0, 0, math.pi, 0] if task.start == "hanging" else 0)
+    assert np.abs(start).max() <= START_RANGE + 1e-6
+
+
+def test_every_id_has_a_row() -> None:
+    assert get_args(TaskId) == tuple(TASKS)
+
 
 SWING_UPS = pytest.mark.parametrize("name", ["CartPoleSwingUp-v1", "ContinuousCartPoleSwingUp-v1"])
 

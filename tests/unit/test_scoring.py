@@ -19,6 +19,7 @@ from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.scoring.candidates import Candidate
 from cartpole_cli.scoring.motion import MotionMeter, probability_of_improvement
 from cartpole_cli.scoring.scorecard import Scored, Terms, compare, score, watching
+from cartpole_cli.tasks import PHYSICS
 from cartpole_cli.training.evaluation import play
 
 TWO_PUSHES = Discrete(2)
@@ -64,7 +65,7 @@ def scripted(positions, ends, *, rewards=None, actions=TWO_PUSHES, truncates=Fal
     )
     if forces is not None:
         environment.force, environment.seconds = torch.zeros(1, num_envs), torch.full((1, num_envs), 0.02)
-        environment.physics, environment.position_limit = Physics.standard(1, num_envs), 2.4
+        environment.physics, environment.position_limit = Physics.constant(PHYSICS, 1, num_envs), 2.4
         environment.reached = environment.observation
     return environment
 
@@ -76,7 +77,7 @@ def replay(*rows):
 
 
 def judge(num_episodes: int = 5, *, continuous: bool = False, limit: int = 500) -> GymnasiumCartPole:
-    return GymnasiumCartPole(Streams([0]), num_episodes, continuous=continuous, max_episode_steps=limit)
+    return GymnasiumCartPole(Streams([0]), num_episodes, FORCE if continuous else PUSHES, max_episode_steps=limit)
 
 
 def scored(act, environment, *, on_step=lambda done: None):
@@ -134,8 +135,7 @@ def test_a_force_that_is_held_counts_for_as_long_and_one_that_is_late_when_it_ac
 
 
 def test_each_episode_has_the_force_and_the_time_it_drew():
-    randomize = {"force_magnitude": [2.0, 30.0], "time_step": [0.005, 0.05]}
-    judged = native(limit=1, randomize=randomize)
+    judged = native(limit=1, physics={"force_magnitude": [2.0, 30.0], "time_step": [0.005, 0.05]})
     force, seconds = judged.physics.force_magnitude.clone(), judged.physics.time_step.clone()
     _, motion = scored(lambda seen: steps_of(seen, 1), judged)
     assert force.std() > 1

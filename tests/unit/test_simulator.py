@@ -15,14 +15,18 @@ from torch import Tensor
 from cartpole_cli.actions import FORCE, Discrete
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams
+from cartpole_cli.tasks import TASKS
 
 FAILING = (2.39, 5.0, 0.0, 0.0)  # x passes 2.4 m in the next step, whatever the action
 UPRIGHT = (0.0, 0.0, 0.0, 0.0)
 KINDS = pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
 
 
-def _simulator(num_envs: int, seeds: Sequence[int] = (0,), **options: Any) -> CartPoleSimulator:
-    return CartPoleSimulator(Streams(seeds), num_envs, **{"continuous": False} | options)
+def _simulator(
+    num_envs: int, seeds: Sequence[int] = (0,), *, device: str = "cpu", continuous: bool = False, **options: Any
+) -> CartPoleSimulator:
+    task = TASKS["ContinuousCartPole-v1" if continuous else "CartPole-v1"]
+    return CartPoleSimulator(Streams(seeds, device), num_envs, task, **options)
 
 
 def _random_actions(seeds: Sequence[int], num_steps: int, num_envs: int, *, continuous: bool) -> Tensor:
@@ -282,7 +286,7 @@ def _device(name: str, present: bool) -> Any:
 def test_every_device_runs_the_same_cart_poles(device: str, continuous: bool) -> None:
     num_envs, num_steps = 16, 300
     actions = _random_actions((0, 1), num_steps, num_envs, continuous=continuous)
-    simulator = CartPoleSimulator(Streams([0, 1], device), num_envs, continuous=continuous)
+    simulator = _simulator(num_envs, (0, 1), device=device, continuous=continuous)
     exact = _simulator(num_envs, (0, 1), continuous=continuous, dtype=torch.float64)
     num_ended = 0
     for step, action in enumerate(actions):
@@ -301,7 +305,7 @@ def test_every_device_runs_the_same_cart_poles(device: str, continuous: bool) ->
 
 
 def test_a_state_that_is_no_number_ends_the_episode():
-    simulator = CartPoleSimulator(Streams([0]), 2, continuous=True)
+    simulator = _simulator(2, continuous=True)
     transition = simulator.step(torch.tensor([[[float("nan")], [1.0]]]))
     assert transition.terminated.tolist() == [[True, False]]
 

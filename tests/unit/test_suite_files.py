@@ -65,7 +65,14 @@ MISTAKES = {
         RIGHT + "model_after = [3, 1]",
         "condition[1].model_after = [3, 1]: allowed: a range, the lower number first",
     ),
-    "a range of three": (RIGHT + "model_after = [1, 2, 3]", "condition[1].model_after = [1, 2, 3]: allowed: at most 2"),
+    "a range of three": (
+        RIGHT + "model_after = [1, 2, 3]",
+        "condition[1].model_after = [1, 2, 3]: allowed: a number, or [lowest, highest]",
+    ),
+    "a number out of its range": (
+        RIGHT + "model_after = -1",
+        "condition[1].model_after = -1: allowed: greater than or equal to 0",
+    ),
     "an empty list": (RIGHT + "gravity = []", "condition[1].gravity = []: allowed: at least 1"),
     "no name": ("[[condition]]\nepisodes = 3", "condition[1].name: missing"),
     "no condition": ("seconds = 10", "condition: missing"),

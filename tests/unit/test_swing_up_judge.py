@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from cartpole_cli.actions import Continuous
 from cartpole_cli.environments.build import build_judge
 from cartpole_cli.environments.judge import GymnasiumSwingUp
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.recipe.recipe import Recipe
+from cartpole_cli.tasks import TASKS
 from cartpole_cli.training.build import build_evaluator, build_trainer
 from cartpole_cli.training.evaluation import play
 
-TASKS = pytest.mark.parametrize("task", ["CartPoleSwingUp-v1", "ContinuousCartPoleSwingUp-v1"])
+SWING_UPS = pytest.mark.parametrize("task", [task.id for task in TASKS.values() if not task.counts_steps])
 PREFIXES = pytest.mark.parametrize("prefix", ["cartpole_cli/", "cartpole_cli.environments:cartpole_cli/"])
 
 
@@ -28,7 +30,7 @@ def pumping(task: str) -> Any:
         x, x_dot, theta, theta_dot = seen.double().unbind(dim=-1)
         return 7 * (theta_dot * theta.cos()).sign() - x - x_dot
 
-    if task.startswith("Continuous"):
+    if isinstance(TASKS[task].actions, Continuous):
         return SimpleNamespace(greedy_action=lambda seen: force(seen).float().unsqueeze(-1))
     return SimpleNamespace(greedy_action=lambda seen: (force(seen) > 0).long())
 
@@ -37,7 +39,7 @@ def recipe_of(task: str, prefix: str, limit: int = 60) -> Any:
     return GymnasiumEnvironment(backend="gymnasium", id=prefix + task, max_episode_steps=limit)
 
 
-@TASKS
+@SWING_UPS
 @PREFIXES
 def test_a_score_is_that_of_the_native_backend_from_the_same_starts(task: str, prefix: str) -> None:
     native = build_judge(NativeEnvironment.model_validate({"id": task, "max_episode_steps": 60}), Streams([0]), 8, 1)
@@ -52,14 +54,14 @@ def test_a_score_is_that_of_the_native_backend_from_the_same_starts(task: str, p
     np.testing.assert_allclose(returns.numpy(), expected.numpy(), rtol=0, atol=0.02)
 
 
-@TASKS
+@SWING_UPS
 def test_episodes_begin_where_gymnasiums_do_and_last_as_long_as_the_task(task: str) -> None:
     judge = build_judge(recipe_of(task, "cartpole_cli/", limit=None), Streams([0]), 50, 1)  # type: ignore[arg-type]
     assert judge.max_episode_steps == gymnasium.make(f"cartpole_cli/{task}").spec.max_episode_steps  # type: ignore[union-attr]
     assert (judge.observation[..., 2].abs() - np.pi).abs().max() <= 0.0501
 
 
-@TASKS
+@SWING_UPS
 def test_training_is_judged_in_it(task: str) -> None:
     recipe = Recipe.model_validate(
         {

@@ -6,13 +6,14 @@
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from cartpole_cli.recipe.ranges import NumberOrRange
 
 MIN_SECONDS, MAX_SECONDS = 6.0, 600.0
 MAX_EPISODE_SECONDS = 1_500_000
 """Of a condition: a gigabyte."""
-Pair = tuple[float, float]
 
 
 def _several(given: Any) -> Any:
@@ -20,21 +21,8 @@ def _several(given: Any) -> Any:
     return [given] if isinstance(given, int | float) else given
 
 
-def _range(given: Any) -> Any:
-    """A number is a range of no width."""
-    return [given, given] if isinstance(given, int | float) else given
-
-
-def _ordered(given: Pair) -> Pair:
-    if given[0] > given[1]:
-        raise PydanticCustomError("range", "a range, the lower number first")
-    return given
-
-
-RANGE = (Field(strict=False), BeforeValidator(_range), AfterValidator(_ordered))
 CELLS = (Field(strict=False, min_length=1, max_length=50), BeforeValidator(_several))
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
-SecondsRange = Annotated[tuple[Seconds, Seconds], *RANGE]
 Strength = Annotated[float, Field(ge=0, le=5)]
 Interval = Annotated[float, Field(ge=0.1, le=MAX_SECONDS)]
 
@@ -50,9 +38,9 @@ class Part(BaseModel):
 class Pushing(Part):
     """A visitor who pushes again and again, to random sides."""
 
-    strength: Annotated[tuple[Strength, Strength], *RANGE]
+    strength: NumberOrRange[Strength]
     """How strong each push is, from 0 to 5; the page's own slider begins at 1."""
-    every: Annotated[tuple[Interval, Interval], *RANGE]
+    every: NumberOrRange[Interval]
     """Seconds between one push and the next."""
     until: Seconds = 40.0
     """Seconds after which the visitor pushes no more."""
@@ -81,11 +69,11 @@ class Condition(Part):
     the same around a hanging pole; wild: within 3 m and 3 m/s, at any angle, within 8 rad/s."""
     frames_per_second: Annotated[float, Field(ge=1, le=1000)] = 60.0
     """How many times a second the page draws a frame and asks the policy."""
-    model_after: SecondsRange = (0.0, 0.0)
+    model_after: NumberOrRange[Seconds] = (0.0, 0.0)
     """Seconds that the model takes to load; until then the physics runs without a force."""
-    hidden_at: SecondsRange = (20.0, 20.0)
+    hidden_at: NumberOrRange[Seconds] = (20.0, 20.0)
     """Seconds after which the tab is hidden."""
-    hidden_for: SecondsRange = (0.0, 0.0)
+    hidden_for: NumberOrRange[Seconds] = (0.0, 0.0)
     """Seconds for which the tab is hidden, while the last force goes on acting; 0: never."""
     pushes: Pushing | None = None
     """A visitor's pushes; unset: there are none."""
