@@ -25,8 +25,8 @@ from algorithms_figures import write_figures
 from algorithms_scores import read_scores
 from timing import CARTPOLE, circumstances, pin_to_one_core, run
 
+from cartpole_cli.intervals import interquartile_mean
 from cartpole_cli.recipe.files import find_recipe
-from cartpole_cli.training.aggregates import interquartile_mean
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmark"
 LEARNING_RATES = (1e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
@@ -128,7 +128,7 @@ def tune(work: Path, docs: Path, tiny: dict[str, Any]) -> None:
             study = work / f"tune_{recipe}_{rate:g}"
             changes = {"trainer.learning_rate": rate, **tiny}
             train(study, recipe, changes, 2 if tiny else TUNING_SEEDS, FIRST_TUNING_SEED)
-            found[recipe][rate] = round(interquartile_mean(read_scores(study).mean_held_out).iqm, 3)
+            found[recipe][rate] = round(interquartile_mean(read_scores(study).mean_held_out).value, 3)
     chosen = {recipe: max(scores, key=scores.__getitem__) for recipe, scores in found.items()}
     content = {
         **made_by(),

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from algorithms_scores import PERFECT, SOLVED, Scores, read_scores
 
+from cartpole_cli.intervals import interquartile_mean, probability_of_improvement
 from cartpole_cli.plots.curves import X_LABELS, Y_LABELS, Curve, read_curve
 from cartpole_cli.plots.pictures import draw
-from cartpole_cli.training.aggregates import interquartile_mean, probability_of_improvement
 
 THRESHOLDS = np.linspace(0, PERFECT, 101)
 MAIN = ("discrete", "continuous")
@@ -85,7 +85,7 @@ def describe(scores: Scores) -> Row:
 
 def aggregate(values: Sequence[float]) -> Row:
     found = interquartile_mean(values)
-    return {"iqm": round(found.iqm, 3), "ci95": [round(end, 3) for end in found.ci95]}
+    return {"iqm": round(found.value, 3), "ci95": [round(end, 3) for end in found.interval]}
 
 
 def reached(values: Sequence[float | None], limit: float) -> Row:
@@ -100,11 +100,11 @@ def compare(first: str, second: str, scores: dict[str, Scores]) -> Row:
     """How probably the first of two cells is better, by each score."""
     row: Row = {"first": first, "second": second}
     for key, score in COMPARED.items():
-        probability, interval = probability_of_improvement(score(scores[first]), score(scores[second]))
+        found = probability_of_improvement(score(scores[first]), score(scores[second]))
         row[key] = {
-            "probability": round(probability, 3),
-            "ci95": [round(end, 3) for end in interval],
-            "distinguishable": not interval[0] <= 0.5 <= interval[1],
+            "probability": round(found.value, 3),
+            "ci95": [round(end, 3) for end in found.interval],
+            "distinguishable": not found.interval[0] <= 0.5 <= found.interval[1],
         }
     return row
 

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cartpole_cli.scoring.page.outcomes import Z95, Estimate, mean_of_shares, share
+from cartpole_cli.estimate import Estimate
+from cartpole_cli.intervals import Z95, mean_of_shares, share
 
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -49,8 +50,8 @@ def old(conditions: Sequence[Flags]) -> Estimate:
     """Zou and Donner 2008: each share's distance to its own bound takes the place of its standard error."""
     shares = [share(flags.ravel()) for flags in conditions]
     value = float(np.mean([each.value for each in shares]))
-    down = float(np.linalg.norm([each.value - each.ci95[0] for each in shares])) / len(shares)
-    up = float(np.linalg.norm([each.ci95[1] - each.value for each in shares])) / len(shares)
+    down = float(np.linalg.norm([each.value - each.interval[0] for each in shares])) / len(shares)
+    up = float(np.linalg.norm([each.interval[1] - each.value for each in shares])) / len(shares)
     return Estimate(value, (value - down, value + up))
 
 
@@ -63,7 +64,7 @@ def simulate(sizes: Sizes, shares: list[Floats], repeats: int) -> list[tuple[flo
     bounds = np.empty((2, repeats, 2))
     for repeat in range(repeats):
         suite = [generator.random(size) < p[:, None] for size, p in pairs]
-        bounds[:, repeat] = [method(suite).ci95 for method in (old, mean_of_shares)]
+        bounds[:, repeat] = [method(suite).interval for method in (old, mean_of_shares)]
     low, high = np.moveaxis(bounds, 2, 0)
     holds = (low <= truth + 1e-12) & (truth - 1e-12 <= high)
     widths = (high - low).mean(axis=1) / (2 * Z95 * variance**0.5)

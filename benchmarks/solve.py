@@ -42,7 +42,7 @@ def train(recipe_name: str, seed: int, overrides: list[str], runs_dir: Path) -> 
 
 def row(recipe_name: str, summaries: list[Summary]) -> str:
     """A line of the table."""
-    returns = [summary.mean_return for summary in summaries if summary.mean_return is not None]
+    returns = [summary.mean_return.value for summary in summaries if summary.mean_return is not None]
     solved = sum(value >= 475 for value in returns)
     perfect = sum(value == 500 for value in returns)
 

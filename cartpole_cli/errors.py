@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -30,12 +30,20 @@ def one_line(error: BaseException, limit: int = 200) -> str:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raises CartpoleError where reading a file raises OSError."""
+def doing(path: Path, what: str) -> Iterator[None]:
+    """Raises CartpoleError where an OSError says that a file cannot be read, written, renamed, ..."""
     try:
         yield
     except OSError as error:
-        raise CartpoleError(f"{path}: cannot be read ({error.strerror})") from error
+        raise CartpoleError(f"{path}: cannot be {what} ({error.strerror or one_line(error)})") from error
+
+
+def reading(path: Path) -> AbstractContextManager[None]:
+    return doing(path, "read")
+
+
+def writing(path: Path) -> AbstractContextManager[None]:
+    return doing(path, "written")
 
 
 def memory_asked(error: BaseException) -> str | None:

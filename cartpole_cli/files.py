@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import doing, writing
 
 MAX_TEXT = 16 << 20
 """Bytes of a manifest or a score: 1,000 times what is written."""
@@ -70,10 +70,9 @@ def replacing(path: Path, *, ending: str = "") -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.tmp{ending}")
     try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with writing(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -98,11 +97,9 @@ def folders_for(path: Path) -> Iterator[None]:
     """
     made: list[Path] = []
     try:
-        try:
+        with writing(path):
             made = [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
         yield
     except BaseException:
         for folder in made:
@@ -126,10 +123,8 @@ def move(path: Path, other: Path) -> None:
     Raises:
         CartpoleError: that cannot be done.
     """
-    try:
+    with doing(path, "renamed"):
         path.replace(other)
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be renamed ({error.strerror})") from error
 
 
 def make_folder(path: Path, *, parents: bool = False) -> None:
@@ -138,7 +133,5 @@ def make_folder(path: Path, *, parents: bool = False) -> None:
     Raises:
         CartpoleError: it cannot be made.
     """
-    try:
+    with doing(path, "made"):
         path.mkdir(exist_ok=True, parents=parents)
-    except OSError as error:
-        raise CartpoleError(f"{path}: cannot be made ({error.strerror})") from error

@@ -53,8 +53,8 @@ def _score_columns(heading: str, scores: "list[Score | None]") -> list[Column]:
 def _figures(score: "Score | None") -> tuple[str, str, str]:
     if score is None:
         return "-", "-", "-"
-    low, high = score.ci95
-    return _number(score.mean_return), f"{_number(low)} to {_number(high)}", _number(score.min_return)
+    low, high = score.mean_return.interval
+    return _number(score.mean_return.value), f"{_number(low)} to {_number(high)}", _number(score.min_return)
 
 
 def _mark(run: "Run", best: "Run") -> str:
@@ -93,8 +93,8 @@ def _so_far(run: "Run") -> str:
 def _standing(study: "Study") -> str:
     text = f"best of {count(study.num_seeds, 'seed')}"
     if study.mean_return is not None:
-        low, high = study.mean_return.ci95
-        text += f"; final return, IQM {_number(study.mean_return.iqm)} ({_number(low)} to {_number(high)})"
+        low, high = study.mean_return.interval
+        text += f"; final return, IQM {_number(study.mean_return.value)} ({_number(low)} to {_number(high)})"
     if study.num_solved is not None:
         text += f"; {study.num_solved} solved"
     if study.num_interrupted:

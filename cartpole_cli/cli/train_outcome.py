@@ -10,8 +10,8 @@ from cartpole_cli.errors import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cartpole_cli.estimate import Estimate
     from cartpole_cli.runs.summary import StudySummary, Summary
-    from cartpole_cli.training.aggregates import Aggregate
 
 
 @runtime_checkable
@@ -36,13 +36,12 @@ def describe_run(summary: "Summary", task: Task) -> str:
         return _interrupted(summary, effort)
     if summary.status == "failed":
         return describe_failure(summary)
-    if summary.mean_return is None or summary.min_return is None or summary.ci95 is None:
+    if summary.mean_return is None:
         return f"finished after {effort}, without a best.pth to score"
-    low, high = summary.ci95
+    worst, episodes = f"worst {summary.min_return:.1f}", f"{summary.episodes} episodes"
     return (
         f"{'solved' if summary.solved else 'finished'} after {effort}\n"
-        f"held-out return {summary.mean_return:.1f} (95 % interval {low:.1f} to {high:.1f}, "
-        f"worst {summary.min_return:.1f}, {summary.episodes} episodes)\n"
+        f"held-out return {_interval(summary.mean_return, '{:.1f}', worst, episodes)}\n"
         f"best checkpoint: {printable(str(summary.best_checkpoint))}\n"
         f"{_next_steps(summary, task)}"
     )
@@ -129,6 +128,6 @@ def describe_study(summary: "StudySummary", task: Task) -> str:
     return after if summary.mean_return is None else f"{after}\n{_next_steps(summary, task)}"
 
 
-def _interval(aggregate: "Aggregate", form: str) -> str:
-    value, low, high = (form.format(number) for number in (aggregate.iqm, *aggregate.ci95))
-    return f"{value} (95 % interval {low} to {high})"
+def _interval(estimate: "Estimate", form: str, *more: str) -> str:
+    value, low, high = (form.format(number) for number in (estimate.value, *estimate.interval))
+    return f"{value} ({', '.join((f'95 % interval {low} to {high}', *more))})"

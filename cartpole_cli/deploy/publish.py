@@ -109,7 +109,7 @@ def _text(given: Range) -> str:
 def _held_out(saved: SavedPolicy) -> dict[str, Any]:
     """The final score of a run's best checkpoint; of other checkpoints what they were chosen by."""
     reader = Reader()
-    evaluation: Any = reader.fields(RunDirectory(saved.path.parent).evaluation, json.loads)
+    evaluation: Any = reader.fields(RunDirectory(saved.path.parent).evaluation)
     if not evaluation or evaluation.get(CHECKPOINT) != digest_of(saved.path):
         evaluation = saved.metadata.get("evaluation")
     score = reader.score(evaluation, "evaluation", "")

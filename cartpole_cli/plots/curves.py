@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from cartpole_cli.errors import CartpoleError, did_you_mean, reading
-from cartpole_cli.files import MAX_METRICS, read_bytes, read_text
+from cartpole_cli.errors import CartpoleError, reading
+from cartpole_cli.files import MAX_METRICS, read_bytes
+from cartpole_cli.intervals import interquartile_means
 from cartpole_cli.runs.directory import RunDirectory
+from cartpole_cli.runs.fields import Reader
+from cartpole_cli.runs.find import find_run
 from cartpole_cli.runs.reading import seed_folders
-from cartpole_cli.training.aggregates import interquartile_means
 
 GRID_POINTS = 200
 LARGEST = sys.float_info.max
@@ -55,7 +57,7 @@ class SeedCurve:
     holds: bool
 
 
-def read_curve(target: str, runs_dir: Path, *, x: str, y: str) -> Curve:
+def read_curve(name: str, runs_dir: Path, *, x: str, y: str) -> Curve:
     """The curve of a run or a study: a folder, or a name in the runs folder.
 
     Args:
@@ -65,7 +67,7 @@ def read_curve(target: str, runs_dir: Path, *, x: str, y: str) -> Curve:
     Raises:
         CartpoleError: there is none of that name, or nothing was measured in it.
     """
-    folder = _find(target, runs_dir)
+    folder = find_run(name, runs_dir).path
     seeds = seed_folders(folder)
     found = [read_seed(RunDirectory(path), x=x, y=y) for path in seeds or [folder]]
     measured = [seed for seed in found if len(seed.x)]
@@ -73,8 +75,8 @@ def read_curve(target: str, runs_dir: Path, *, x: str, y: str) -> Curve:
         other = next(key for key in Y_KEYS if key != y)
         raise CartpoleError(f"{folder}: no {Y_LABELS[y]} in its metrics; another may be: --y {other}")
     if not seeds:
-        return Curve(target, measured[0].x, measured[0].y)
-    return over_seeds(target, measured, num_left_out=len(found) - len(measured))
+        return Curve(name, measured[0].x, measured[0].y)
+    return over_seeds(name, measured, num_left_out=len(found) - len(measured))
 
 
 def read_seed(directory: RunDirectory, *, x: str, y: str) -> SeedCurve:
@@ -93,8 +95,9 @@ def read_seed(directory: RunDirectory, *, x: str, y: str) -> SeedCurve:
                 last, point = record, (record.get(X_KEYS[x]), record.get(Y_KEYS[y]))
                 if all(map(_is_number, point)):
                     points.append(point)
+    has_failed = Reader().fields(directory.manifest).get("status") == "failed"
     columns = np.array(sorted(points), dtype=np.float64).reshape(-1, 2).T
-    return SeedCurve(columns[0], columns[1], "confirmation_return" in last or _has_failed(directory))
+    return SeedCurve(columns[0], columns[1], "confirmation_return" in last or has_failed)
 
 
 def over_seeds(name: str, seeds: Sequence[SeedCurve], *, num_left_out: int = 0) -> Curve:
@@ -109,28 +112,6 @@ def over_seeds(name: str, seeds: Sequence[SeedCurve], *, num_left_out: int = 0) 
     values = np.stack([np.interp(grid, seed.x, seed.y) for seed in seeds])
     iqm, low, high = interquartile_means(values)
     return Curve(name, grid, iqm, low, high, len(seeds), num_left_out)
-
-
-def _find(target: str, runs_dir: Path) -> Path:
-    try:
-        folder = next((path for path in (Path(target), runs_dir / target) if path.is_dir()), None)
-        names = [entry.name for entry in runs_dir.iterdir()] if folder is None and runs_dir.is_dir() else []
-    except OSError as error:
-        raise CartpoleError(f"{target}: cannot be read ({error.strerror})") from error
-    if folder is None:
-        raise CartpoleError(f"{target}: no such folder, and no run in {runs_dir}{did_you_mean(target, names)}")
-    with reading(folder):
-        is_run = bool(seed_folders(folder)) or RunDirectory(folder).manifest.exists()
-    if not is_run:
-        raise CartpoleError(f"{folder}: neither a run nor a study; expected the folder of one")
-    return folder
-
-
-def _has_failed(directory: RunDirectory) -> bool:
-    with suppress(OSError, ValueError, RecursionError):
-        manifest = json.loads(read_text(directory.manifest))
-        return isinstance(manifest, dict) and manifest.get("status") == "failed"
-    return False
 
 
 def _is_number(value: object) -> bool:

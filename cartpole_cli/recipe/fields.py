@@ -57,11 +57,17 @@ class Entry:
         return " ".join((self.field.description or "").split())
 
 
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The classes of the tables that a field of that type takes."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models_in(part)]
+
+
 def section_within(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     """The class of a section within a section; None if there is none of that name."""
     field = model.model_fields.get(name)
-    kinds = get_args(field.annotation) if field else ()
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return next(iter(models_in(field.annotation)), None) if field else None
 
 
 def field_at(data: dict[str, Any], key: Sequence[str]) -> FieldInfo | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cartpole_cli.errors import CartpoleError, did_you_mean, one_line, reading
+from cartpole_cli.errors import CartpoleError, did_you_mean, one_line, reading, writing
 from cartpole_cli.files import MAX_TOML, read_bytes, read_text, write_file
 from cartpole_cli.recipe.errors import COMMAND_LINE, explain
 from cartpole_cli.recipe.overrides import OVERRIDE, RIGHT_OVERRIDE, apply, new_tables, parse
@@ -73,18 +73,14 @@ def copy_recipe(name: str, destination: Path) -> Path:
         CartpoleError: there is no such recipe, the destination exists or cannot be written.
     """
     source = find_recipe(name)
-    target = destination
-    try:
-        if destination.is_dir():
-            target = destination / source.name
-        if target.exists():
-            raise CartpoleError(f"{target} exists already: give another path")
-    except OSError as error:
-        raise CartpoleError(f"{target}: cannot be written ({error.strerror})") from error
+    with writing(destination):
+        copy = destination / source.name if destination.is_dir() else destination
+        if copy.exists():
+            raise CartpoleError(f"{copy} exists already: give another path")
     with reading(source):
         content = read_bytes(source, MAX_TOML)
-    write_file(target, content)
-    return target
+    write_file(copy, content)
+    return copy
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -133,7 +129,8 @@ def resolve_recipe(data: dict[str, Any], overrides: Sequence[str], *, source: st
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
-        raise CartpoleError(*problems, *explain(error, source, overridden)) from error
+        lines = explain(error, Recipe, source, overridden, a_list="a list, as in [64, 64]")
+        raise CartpoleError(*problems, *lines) from error
     if problems:
         raise CartpoleError(*problems)
     return recipe

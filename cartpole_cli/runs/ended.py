@@ -1,9 +1,7 @@
 """How a run or a study that has ended did end, from its files."""
 
-import json
-
-from cartpole_cli.files import read_text
 from cartpole_cli.runs.directory import RunDirectory
+from cartpole_cli.runs.fields import Reader
 from cartpole_cli.runs.resume import Resumable
 from cartpole_cli.runs.seed_run import seed_runs
 from cartpole_cli.runs.summary import StudySummary, Summary, summarize_study
@@ -24,7 +22,7 @@ def ended_summary(run: Resumable) -> Summary | StudySummary:
 def _final_evaluation(directory: RunDirectory) -> Evaluation | None:
     """The final score in a run's folder, None if it cannot be read."""
     try:
-        data = json.loads(read_text(directory.evaluation))
+        data = Reader().fields(directory.evaluation)
         return Evaluation(str(data["set"]), tuple(map(float, data["returns"])))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None

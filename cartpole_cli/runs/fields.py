@@ -1,17 +1,14 @@
 """Fields of files that anybody may have damaged. No torch, no numpy: as in `reading.py`."""
 
-import re
-import tomllib
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cartpole_cli.files import MAX_TEXT, MAX_TOML, read_text
+from cartpole_cli.estimate import Estimate
+from cartpole_cli.files import read_text
 
 LARGEST = 1e300
-TABLE_START = re.compile(r"^(?=\[)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,26 +17,17 @@ class Score:
 
     set_name: str
     episodes: int
-    mean_return: float
+    mean_return: Estimate
     min_return: float
-    ci95: tuple[float, float]
 
     def as_plain_data(self) -> dict[str, Any]:
         return {
             "set": self.set_name,
             "episodes": self.episodes,
-            "mean_return": self.mean_return,
+            "mean_return": self.mean_return.value,
             "min_return": self.min_return,
-            "ci95": list(self.ci95),
+            "ci95": list(self.mean_return.interval),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """An interquartile mean over a study's seeds and its 95 % interval."""
-
-    iqm: float
-    ci95: tuple[float, float]
 
 
 class Reader:
@@ -48,15 +36,16 @@ class Reader:
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def fields(self, path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    def fields(self, path: Path) -> dict[str, Any]:
+        """What a JSON file holds."""
         try:
-            content = parse(read_text(path, MAX_TOML if path.suffix == ".toml" else MAX_TEXT))
+            content = json.loads(read_text(path))
         except FileNotFoundError:
             self.problems.append(f"{path.name}: missing")
         except OSError as error:
             self.problems.append(f"{path.name}: cannot be read ({error.strerror})")
         except (ValueError, RecursionError):  # also text that is not UTF-8
-            self.problems.append(f"{path.name}: not valid {path.suffix[1:].upper()}")
+            self.problems.append(f"{path.name}: not valid JSON")
         else:
             if isinstance(content, dict):
                 return content
@@ -84,19 +73,19 @@ class Reader:
             self._note(value, name, "fields")
             return None
         episodes = self.number(value.get("episodes"), f"{name}: episodes", 0.0)
-        mean = self.number(value.get("mean_return"), f"{name}: mean_return")
+        mean = self.estimate(value, name, "mean_return")
         worst = self.number(value.get("min_return"), f"{name}: min_return")
-        interval = self._interval(value.get("ci95"), name)
-        if episodes is None or mean is None or worst is None or interval is None:
+        if episodes is None or mean is None or worst is None:
             return None
-        return Score(set_name, int(episodes), mean, worst, interval)
+        return Score(set_name, int(episodes), mean, worst)
 
-    def aggregate(self, value: Any, name: str) -> Aggregate | None:
+    def estimate(self, value: Any, name: str, key: str) -> Estimate | None:
+        """What `Estimate.as_plain_data` wrote under that key."""
         if not isinstance(value, dict):
             self._note(value, name, "fields")
             return None
-        iqm, interval = self.number(value.get("iqm"), f"{name}: iqm"), self._interval(value.get("ci95"), name)
-        return None if iqm is None or interval is None else Aggregate(iqm, interval)
+        middle, interval = self.number(value.get(key), f"{name}: {key}"), self._interval(value.get("ci95"), name)
+        return None if middle is None or interval is None else Estimate(middle, interval)
 
     def _interval(self, value: Any, name: str) -> tuple[float, float] | None:
         if not isinstance(value, list) or len(value) != 2:
@@ -107,18 +96,3 @@ class Reader:
 
     def _note(self, value: Any, name: str, right: str) -> None:
         self.problems.append(f"{name}: missing" if value is None else f"{name}: not {right}")
-
-
-def parse_recipe(text: str) -> dict[str, Any]:
-    """TOML's tables one by one: runs have most of them in common, and parsing takes ten times as long as reading."""
-    try:
-        tables = [_parse_table(table) for table in TABLE_START.split(text)]
-    except ValueError:  # broken, or a value has lines that look like a table's first
-        return tomllib.loads(text)
-    merged = {key: value for table in tables for key, value in table.items()}
-    return merged if len(merged) == sum(map(len, tables)) else tomllib.loads(text)
-
-
-@cache
-def _parse_table(text: str) -> dict[str, Any]:
-    return tomllib.loads(text)

@@ -1,40 +1,52 @@
-"""Which folder or file a user means by a name."""
+"""Which folder or file a user means by a name: a path, or what has that name in the runs folder."""
 
 from pathlib import Path
 
-from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.errors import CartpoleError, did_you_mean, reading
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.ranking import ranked, winner
-from cartpole_cli.runs.reading import read_runs, seed_folders
+from cartpole_cli.runs.reading import RUN_FILES, read_runs, seed_folders
 
 
-def find_checkpoint(target: str, runs_dir: Path) -> Path:
-    """The file a user means: a file, a run's folder, or a run's name in the runs folder; a study's best seed.
+def find_run(name: str, runs_dir: Path) -> RunDirectory:
+    """The folder of a run or a study.
 
     Raises:
         CartpoleError: there is none.
     """
-    path = Path(target)
-    try:
-        for folder in (path, runs_dir / target):
-            if folder.is_dir():
-                of_study = winner(ranked(read_runs(folder))) if seed_folders(folder) else None
-                best = (of_study.directory if of_study else RunDirectory(folder)).best
-                if best.exists() and not best.is_dir():
-                    return best
-                raise CartpoleError(f"{folder}: has no best.pth; expected a run that has been evaluated")
-            if folder.exists():
-                return folder
+    with reading(Path(name)):
+        folders = [folder for folder in (Path(name), runs_dir / name) if folder.is_dir()]
+        for folder in folders:
+            if any((folder / file).is_file() for file in RUN_FILES):
+                return RunDirectory(folder)
         names = [entry.name for entry in runs_dir.iterdir()] if runs_dir.is_dir() else []
-    except OSError as error:
-        raise CartpoleError(f"{target}: cannot be read ({error.strerror})") from error
-    raise CartpoleError(f"{target}: no such file, and no run in {runs_dir}{did_you_mean(target, names)}")
+    if folders:
+        raise CartpoleError(f"{folders[0]}: neither a run nor a study; expected a folder with {', '.join(RUN_FILES)}")
+    raise CartpoleError(f"{name}: no such file or folder, and no run in {runs_dir}{did_you_mean(name, names)}")
 
 
-def runs_of(target: str, runs_dir: Path) -> list[str]:
-    """The target itself, or a study's runs that have a best.pth."""
-    for folder in (Path(target), runs_dir / target):
+def find_checkpoint(name: str, runs_dir: Path) -> Path:
+    """A file, or best.pth of a run; of a study's best seed.
+
+    Raises:
+        CartpoleError: there is none.
+    """
+    with reading(Path(name)):
+        for path in (Path(name), runs_dir / name):
+            if path.exists() and not path.is_dir():
+                return path
+        directory = find_run(name, runs_dir)
+        of_study = winner(ranked(read_runs(directory.path))) if seed_folders(directory.path) else None
+        best = (of_study.directory if of_study else directory).best
+        if not best.exists() or best.is_dir():
+            raise CartpoleError(f"{directory.path}: has no best.pth; expected a run that has been evaluated")
+    return best
+
+
+def runs_of(name: str, runs_dir: Path) -> list[str]:
+    """The name itself, or those of a study's runs that have a best.pth."""
+    for folder in (Path(name), runs_dir / name):
         found = [run.name for run in seed_folders(folder) if RunDirectory(run).best.is_file()]
         if found:
-            return [f"{target}/{name}" for name in found]
-    return [target]
+            return [f"{name}/{seed}" for seed in found]
+    return [name]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import CartpoleError, writing
 
 if sys.platform == "win32":
     import msvcrt
@@ -33,10 +33,8 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / ".lock"
-        try:
+        with writing(self._path):
             self._file = os.fdopen(os.open(self._path, FLAGS, 0o666), "ab")
-        except OSError as error:
-            raise CartpoleError(f"{self._path}: cannot be written ({error.strerror})") from error
         if not (self._lock_soon() and self._is_in_place()):
             self._file.close()
             raise CartpoleError(f"{folder}: another process is training this run; wait for its end, or stop it")

@@ -17,7 +17,7 @@ PACKAGES = ("cartpole-cli", "torch", "numpy", "gymnasium")
 def new_manifest(recipe: Recipe, recipe_name: str | None, device: torch.device) -> dict[str, Any]:
     """What is known when a run or a study starts: plain data."""
     kind = {"kind": "run"} if recipe.trainer.num_seeds == 1 else {"kind": "study", "seeds": list(recipe.seeds)}
-    return {**kind, "recipe": recipe_name, **_circumstances(device), "resumed": []}
+    return {**kind, "recipe": recipe_name, **_task(recipe), **_circumstances(device), "resumed": []}
 
 
 def resumed_manifest(before: dict[str, Any], recipe: Recipe, device: torch.device) -> dict[str, Any]:
@@ -25,13 +25,17 @@ def resumed_manifest(before: dict[str, Any], recipe: Recipe, device: torch.devic
     new, resumed = new_manifest(recipe, None, device), before.get("resumed")
     if before.get("kind") != new["kind"] or not isinstance(resumed, list):
         return new
-    return new | before | {"resumed": [*resumed, _circumstances(device)]}
+    return new | before | _task(recipe) | {"resumed": [*resumed, _circumstances(device)]}
 
 
 def of_seed(manifest: dict[str, Any], seed: int, study: str | None) -> dict[str, Any]:
     """The manifest of a run, or of one seed's run in the study of that name."""
     kept = {key: value for key, value in manifest.items() if key not in {"kind", "seeds"}}
     return {"kind": "run", **({} if study is None else {"study": study}), **kept, "seed": seed}
+
+
+def _task(recipe: Recipe) -> dict[str, Any]:
+    return {"algorithm": recipe.algorithm.name, "environment": recipe.environment.id}
 
 
 def _circumstances(device: torch.device) -> dict[str, Any]:

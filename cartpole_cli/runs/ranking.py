@@ -32,7 +32,8 @@ def distinguishable(run: Run, best: Run) -> bool | None:
     mine, other = (run.confirmed, best.confirmed) if best.confirmed else (run.score, best.score)
     if run is best or mine is None or other is None:
         return None
-    return mine.ci95[1] < other.ci95[0] or other.ci95[1] < mine.ci95[0]
+    (low, high), (other_low, other_high) = mine.mean_return.interval, other.mean_return.interval
+    return high < other_low or other_high < low
 
 
 def best_of_studies(runs: Iterable[Run]) -> list[Run]:
@@ -61,7 +62,7 @@ def _key(run: Run) -> tuple[int | float | str, ...]:
 
 
 def _order(score: Score | None) -> tuple[float, float]:
-    return (-score.mean_return, -score.min_return) if score else (inf, inf)
+    return (-score.mean_return.value, -score.min_return) if score else (inf, inf)
 
 
 def as_plain_data(run: Run, best: Run) -> dict[str, Any]:

@@ -4,19 +4,20 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.estimate import Estimate
 from cartpole_cli.files import MAX_METRICS, open_regular
 from cartpole_cli.runs.directory import RunDirectory
-from cartpole_cli.runs.fields import Aggregate, Reader, Score, parse_recipe
+from cartpole_cli.runs.fields import Reader, Score
 from cartpole_cli.runs.lock import is_held
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
 BROKEN, RUNNING = "broken", "running"
-RUN_FILES = {"run.json", "recipe.toml", "best.pth"}
+RUN_FILES = ("run.json", "recipe.toml", "best.pth", "last.pth")
 METRICS_TAIL = 16_384
 LARGEST_SEED = 2**63
 
@@ -32,8 +33,8 @@ class Study:
     num_seeds: int
     num_solved: int | None
     num_interrupted: int | None
-    mean_return: Aggregate | None
-    env_steps: Aggregate | None
+    mean_return: Estimate | None
+    env_steps: Estimate | None
 
     @property
     def name(self) -> str:
@@ -47,7 +48,7 @@ class Study:
             "num_seeds": self.num_seeds,
             "num_solved": self.num_solved,
             "num_interrupted": self.num_interrupted,
-            **{key: value and asdict(value) for key, value in means.items()},
+            **{key: value and value.as_plain_data("iqm") for key, value in means.items()},
         }
 
 
@@ -106,7 +107,7 @@ def _runs_in(path: Path) -> Iterator[Run]:
 
 def seed_folders(path: Path) -> list[Path]:
     """The runs of the study in a folder, by seed; none if its run.json does not say that it holds a study."""
-    manifest = Reader().fields(RunDirectory(path).manifest, json.loads)
+    manifest = Reader().fields(RunDirectory(path).manifest)
     seeds = manifest.get("seeds") if manifest.get("kind") == "study" else None
     if not isinstance(seeds, list):
         return []
@@ -117,9 +118,9 @@ def seed_folders(path: Path) -> list[Path]:
 def _read_study(directory: RunDirectory, num_seeds: int) -> Study:
     """What study.json says, which a study writes when it ends."""
     reader = Reader()
-    content = reader.fields(directory.study, json.loads)
+    content = reader.fields(directory.study)
     solved, interrupted = (reader.count(content.get(key), key) for key in ("num_solved", "num_interrupted"))
-    mean_return, env_steps = (reader.aggregate(content.get(key), key) for key in ("mean_return", "env_steps"))
+    mean_return, env_steps = (reader.estimate(content.get(key), key, "iqm") for key in ("mean_return", "env_steps"))
     return Study(directory, num_seeds, solved, interrupted, mean_return, env_steps)
 
 
@@ -128,19 +129,24 @@ def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:
     reader = Reader()
     try:
         files = {path.name for path in directory.path.iterdir()}
-        if not files & RUN_FILES:
+        if files.isdisjoint(RUN_FILES):
             return None
     except (NotADirectoryError, FileNotFoundError):
         return None
     except OSError as error:
         files = set()
         reader.problems.append(f"cannot be read ({error.strerror})")
-    manifest = reader.fields(directory.manifest, json.loads)
+    manifest = reader.fields(directory.manifest)
     status = reader.text(manifest.get("status"), "run.json: status")
     steps, seconds = _effort(reader, directory, manifest, running=status == RUNNING)
     if status == RUNNING and not is_held((study.directory if study else directory).path):
         status = "interrupted"
-    algorithm, environment = _task(reader, directory)
+    if directory.recipe.name not in files:
+        reader.problems.append(f"{directory.recipe.name}: missing")
+    recipe, algorithm, environment = (
+        reader.text(manifest[key], f"run.json: {key}") if manifest.get(key) is not None else None
+        for key in ("recipe", "algorithm", "environment")
+    )
     score, horizon = _scores(reader, directory, files)
     problem = reader.problems[0] if reader.problems else None
     return Run(
@@ -148,7 +154,7 @@ def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:
         study=study,
         status=BROKEN if problem or status is None else status,
         problem=problem,
-        recipe=recipe if isinstance(recipe := manifest.get("recipe"), str) else None,
+        recipe=recipe,
         algorithm=algorithm,
         environment=environment,
         score=None if problem else score,
@@ -159,16 +165,6 @@ def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:
     )
 
 
-def _task(reader: Reader, directory: RunDirectory) -> tuple[str | None, str | None]:
-    recipe = reader.fields(directory.recipe, parse_recipe)
-    names = []
-    for section, key in (("algorithm", "name"), ("environment", "id")):
-        table = recipe.get(section)
-        value = table.get(key) if isinstance(table, dict) else None
-        names.append(reader.text(value, f"recipe.toml: {section}.{key}"))
-    return names[0], names[1]
-
-
 def _scores(reader: Reader, directory: RunDirectory, files: set[str]) -> tuple[Score | None, float | None]:
     """The run's score, and the one that lasts longer: of best.pth as it is, or none."""
     score: Score | None = None
@@ -177,14 +173,13 @@ def _scores(reader: Reader, directory: RunDirectory, files: set[str]) -> tuple[S
     if digest is None and directory.best.name in files:
         reader.problems.append(f"{directory.best.name}: not a checkpoint of cartpole, or cut short")
     metadata, evaluation = (
-        reader.fields(path, json.loads) if path.name in files else {}
-        for path in (directory.best_metadata, directory.evaluation)
+        reader.fields(path) if path.name in files else {} for path in (directory.best_metadata, directory.evaluation)
     )
     if metadata and digest == metadata.get(CHECKPOINT):
         score = reader.score(metadata.get("evaluation"), "best.json: evaluation", "selection")
         if metadata.get("confirmation") is not None:
             confirmation = reader.score(metadata["confirmation"], "best.json: confirmation", "confirmation")
-            horizon = confirmation.mean_return if confirmation else None
+            horizon = confirmation.mean_return.value if confirmation else None
     if evaluation and digest == evaluation.get(CHECKPOINT):
         score = reader.score(evaluation, "evaluation.json", "final")
     return score, horizon

@@ -1,6 +1,5 @@
 """Go on with a run: what it was, what may change, and whether anything is left to do."""
 
-import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from cartpole_cli.environments.registered import check_registered_or_repeated
-from cartpole_cli.errors import CartpoleError, did_you_mean, one_line
+from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.recipe.files import load_recipe, recipe_from_text, resolve_recipe
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.changes import HARMLESS, changes, forbidden_overrides, is_among, notes, problems
 from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader
+from cartpole_cli.runs.find import find_run
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 from cartpole_cli.training.trainer import finished_seeds
 
@@ -59,8 +59,8 @@ class Resumable:
         )
 
 
-def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Resumable:
-    """The run that `target` names, a folder or a name in the runs folder, with fields of its recipe changed.
+def load_resumable(name: str, runs_dir: Path, overrides: Sequence[str]) -> Resumable:
+    """The run of that name, or in that folder, with fields of its recipe changed.
 
     Changes come from the command line, and from recipe.toml if it was edited.
 
@@ -68,8 +68,8 @@ def load_resumable(target: str, runs_dir: Path, overrides: Sequence[str]) -> Res
         CartpoleError: no such run, a seed of a study, a damaged run, or a change that cannot be made in the middle of a
             run.
     """
-    directory = RunDirectory(_find(target, runs_dir))
-    manifest = Reader().fields(directory.manifest, json.loads)
+    directory = find_run(name, runs_dir)
+    manifest = Reader().fields(directory.manifest)
     if isinstance(manifest.get("study"), str):
         reason = f"a seed of the study {manifest['study']}, whose seeds are trained together"
         raise CartpoleError(f"{directory.path}: {reason}; to go on: cartpole train --resume {directory.path.parent}")
@@ -126,21 +126,8 @@ def _has_results(directory: RunDirectory) -> bool:
 def _is_scored(directory: RunDirectory) -> bool:
     """Whether the final score is of the best checkpoint, or there is none to score."""
     digest = digest_of(directory.best)
-    return digest == Reader().fields(directory.evaluation, json.loads).get(CHECKPOINT)
+    return digest == Reader().fields(directory.evaluation).get(CHECKPOINT)
 
 
 def _status(directory: RunDirectory) -> Any:
-    return Reader().fields(directory.manifest, json.loads).get("status")
-
-
-def _find(target: str, runs_dir: Path) -> Path:
-    try:
-        for folder in (Path(target), runs_dir / target):
-            if RunDirectory(folder).recipe.is_file() or RunDirectory(folder).last.is_file():
-                return folder
-        names = [path.name for path in runs_dir.iterdir()] if runs_dir.is_dir() else []
-    except OSError as error:
-        raise CartpoleError(f"--resume {target!r}: cannot be read ({error.strerror})") from error
-    if Path(target).exists() or (runs_dir / target).exists():
-        raise CartpoleError(f"--resume {target!r}: not the folder of a run: it has neither recipe.toml nor last.pth")
-    raise CartpoleError(f"--resume {target!r}: no run there or in {runs_dir}{did_you_mean(target, names)}")
+    return Reader().fields(directory.manifest).get("status")

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cartpole_cli.estimate import Estimate
+from cartpole_cli.intervals import interquartile_mean
 from cartpole_cli.runs.directory import RunDirectory
-from cartpole_cli.training.aggregates import Aggregate, interquartile_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +22,8 @@ class Summary:
     run_dir: str
     seed: int
     best_checkpoint: str | None
-    mean_return: float | None
+    mean_return: Estimate | None
     min_return: float | None
-    ci95: tuple[float, float] | None
     episodes: int
     best_return: float | None
     env_steps: int
@@ -34,7 +34,8 @@ class Summary:
     status: str
 
     def as_plain_data(self) -> dict[str, Any]:
-        return asdict(self)
+        unscored = {"mean_return": None, "ci95": None}
+        return asdict(self) | (self.mean_return.as_plain_data("mean_return") if self.mean_return else unscored)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,8 @@ class StudySummary:
     """
 
     run_dir: str
-    mean_return: Aggregate | None
-    env_steps: Aggregate
+    mean_return: Estimate | None
+    env_steps: Estimate
     num_solved: int
     num_interrupted: int
     num_unscored: int
@@ -60,12 +61,16 @@ class StudySummary:
     seeds: tuple[Summary, ...]
 
     def as_plain_data(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {
+            "mean_return": self.mean_return and self.mean_return.as_plain_data("iqm"),
+            "env_steps": self.env_steps.as_plain_data("iqm"),
+            "seeds": [seed.as_plain_data() for seed in self.seeds],
+        }
 
 
 def score_of(seed: Summary) -> float | None:
     """What a seed counts with: its final score, or its best so far."""
-    return seed.best_return if seed.mean_return is None else seed.mean_return
+    return seed.mean_return.value if seed.mean_return else seed.best_return
 
 
 def summarize_study(

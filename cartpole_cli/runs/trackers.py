@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from cartpole_cli.errors import CartpoleError
+from cartpole_cli.errors import writing
 from cartpole_cli.libraries import quiet_wandb
 from cartpole_cli.recipe.recipe import LoggerRecipe, Recipe
 
@@ -32,20 +32,16 @@ class MetricsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with writing(path):
             self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise CartpoleError(f"{path}: cannot be written ({error.strerror})") from error
 
     def log(self, record: dict[str, Any]) -> None:
         finite = {key: None if _not_finite(value) else value for key, value in record.items()}
-        try:
+        with writing(self._path):
             if not self._path.exists():  # what is written to a removed file, nobody reads
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             self._file.write(json.dumps(finite) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise CartpoleError(f"{self._path}: cannot be written ({error.strerror})") from error
 
     def log_video(self, path: Path, iteration: int) -> None:
         """The file in the run's folder is enough."""

@@ -36,4 +36,4 @@ def confirm(directory: RunDirectory, num_episodes: int) -> Score:
     evaluation = Evaluation("confirm", tuple(returns[0].tolist()))
     if not math.isfinite(evaluation.mean):
         raise CartpoleError(f"{directory.best}: its returns are no finite numbers")
-    return Score("confirm", num_episodes, evaluation.mean, min(evaluation.returns), evaluation.ci95)
+    return Score("confirm", num_episodes, evaluation.estimate, min(evaluation.returns))

@@ -1,16 +1,12 @@
-"""How a policy balances, not only for how long, and whether one is better than another."""
+"""How a policy balances, not only for how long."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from cartpole_cli.environments.interface import CartPoleEnvironment, Transition
-from cartpole_cli.intervals import bootstrap_mean
 
 STEP = 0.02
 """s: the usual time step, which so counts as 1 exactly, and a constant push is its own mean."""
@@ -60,12 +56,3 @@ class MotionMeter:
             (total.sum() / self._duration.sum()).item() for total in (self._position, self._effort, self._switches)
         )
         return CartPoleMotion(position, effort, switches / STEP)
-
-
-def probability_of_improvement(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """How probably `first` returns more than `second` from the same start state, ties counting half.
-
-    With its 95 % percentile bootstrap interval over the start states (Agarwal et al. 2021, eq. 2, paired).
-    """
-    better = np.sign(np.array(first) - np.array(second)) / 2 + 0.5
-    return {"probability": float(better.mean()), "ci95": list(bootstrap_mean(better))}

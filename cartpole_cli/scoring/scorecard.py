@@ -12,11 +12,11 @@ from cartpole_cli.environments.build import build_judge
 from cartpole_cli.environments.interface import CartPoleEnvironment, Transition, VectorEnvironment
 from cartpole_cli.environments.recording import Recording, recording_of
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.intervals import interquartile_mean, paired_probability_of_improvement
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.scoring.candidates import Candidate, EnvironmentRecipe, task_named
-from cartpole_cli.scoring.motion import MotionMeter, probability_of_improvement
-from cartpole_cli.training.aggregates import interquartile_mean
+from cartpole_cli.scoring.motion import MotionMeter
 from cartpole_cli.training.evaluation import Evaluation, Watcher, play
 
 NEAR_LIMIT = 0.95
@@ -117,25 +117,24 @@ def compare(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     A study's runs are left out: there are as many pairs of them as nobody reads.
     """
     alone = [each for each in scored if each.card["study"] is None]
-    return [
-        {
-            "first": first.card["target"],
-            "second": second.card["target"],
-            **probability_of_improvement(first.card["returns"], second.card["returns"]),
-        }
-        for first, second in itertools.combinations(alone, 2)
-        if _comparable(first) == _comparable(second)
-    ]
+    pairs = [(first, second) for first, second in itertools.combinations(alone, 2) if _comparable(first, second)]
+    return [_comparison(first.card, second.card) for first, second in pairs]
 
 
-def _comparable(scored: Scored) -> tuple[Any, ...]:
-    """What two have in common that began in the same states, in the same physics, for the same return.
+def _comparison(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    better = paired_probability_of_improvement(first["returns"], second["returns"])
+    return {"first": first["target"], "second": second["target"], **better.as_plain_data("probability")}
+
+
+def _comparable(first: Scored, second: Scored) -> bool:
+    """Whether both began in the same states, in the same physics, for the same return.
 
     Where the return is the number of steps, pushes and forces compare.
     """
-    which = "cart-pole" if scored.task.counts_steps else scored.task.id
-    physics = scored.task.model_dump(exclude=NO_PART_OF_A_TASK, exclude_none=True)
-    return which, scored.card["max_episode_steps"], physics
+    limits = [each.card["max_episode_steps"] for each in (first, second)]
+    names = ["cart-pole" if each.task.counts_steps else each.task.id for each in (first, second)]
+    rest = [each.task.model_dump(exclude=NO_PART_OF_A_TASK, exclude_none=True) for each in (first, second)]
+    return limits[0] == limits[1] and names[0] == names[1] and rest[0] == rest[1]
 
 
 def summarize_studies(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -143,7 +142,7 @@ def summarize_studies(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
     summaries = []
     for study in dict.fromkeys(card["study"] for card in cards if card["study"] is not None):
         returns = [card["mean_return"] for card in cards if card["study"] == study]
-        middle = asdict(interquartile_mean(returns))
+        middle = interquartile_mean(returns).as_plain_data("iqm")
         summaries.append({"study": study, "num_seeds": len(returns), "mean_return": middle, "worst_seed": min(returns)})
     return summaries
 

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cartpole_cli.environments.interface import Transition, VectorEnvironment
-from cartpole_cli.intervals import bootstrap_mean
+from cartpole_cli.estimate import Estimate
+from cartpole_cli.intervals import mean
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 
@@ -39,9 +40,9 @@ class Evaluation:
         return float(np.mean(self.returns))
 
     @property
-    def ci95(self) -> tuple[float, float]:
-        """95 % percentile bootstrap interval of the mean."""
-        return bootstrap_mean(np.array(self.returns))
+    def estimate(self) -> Estimate:
+        """The mean with its interval, which takes a moment."""
+        return mean(np.array(self.returns))
 
     def as_plain_data(self) -> dict[str, Any]:
         return {
@@ -52,7 +53,7 @@ class Evaluation:
             "min_return": min(self.returns),
             "median_return": float(np.median(self.returns)),
             "max_return": max(self.returns),
-            "ci95": list(self.ci95),
+            "ci95": list(self.estimate.interval),
             "returns": list(self.returns),
         }
 

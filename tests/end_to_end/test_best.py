@@ -69,12 +69,12 @@ def make_run(name: str, mean: float, spread: float = 5.0, **changes: object) -> 
     """A run in ./runs that trained nothing."""
     folder = Path("runs") / name
     folder.mkdir(parents=True)
-    algorithm, environment = changes.get("algorithm", "ppo"), changes.get("environment", "CartPole-v1")
     score = {"episodes": 100, "mean_return": mean, "min_return": mean - 50, "ci95": [mean - spread, mean + spread]}
     (folder / "best.pth").write_bytes(with_trailer(b"weights"))
     score |= {"checkpoint_sha256": digest_of(folder / "best.pth")}
-    manifest = {"status": "finished", "seconds": 75.0, "env_steps": 12345, "recipe": None}
-    (folder / "recipe.toml").write_text(f'[algorithm]\nname = "{algorithm}"\n[environment]\nid = "{environment}"\n')
+    manifest = {"status": "finished", "seconds": 75.0, "env_steps": 12345, "recipe": None, "algorithm": "ppo"}
+    manifest["environment"] = "CartPole-v1"
+    (folder / "recipe.toml").touch()
     (folder / "run.json").write_text(json.dumps(manifest | {k: v for k, v in changes.items() if k in manifest}))
     (folder / "best.json").write_text(json.dumps({"evaluation": score, "confirmation": None} | score))
     (folder / "evaluation.json").write_text(json.dumps(score))

@@ -175,7 +175,7 @@ def test_resume_says_where_it_goes_on_and_extends_a_run(tmp_path: Path) -> None:
     [
         (("--resume", "first", "--recipe", "ppo"), "leave out --recipe"),
         (("--resume", "first", "--name", "second"), "--name"),
-        (("--resume", "nothing"), "no run there"),
+        (("--resume", "nothing"), "nothing: no such file or folder, and no run in runs"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...], reason: str) -> None:

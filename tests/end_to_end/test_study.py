@@ -11,9 +11,9 @@ import pytest
 from commands import COMMAND, TINY, Ended, captured, in_terminal, plain, process
 
 from cartpole_cli.cli import train_display as console
+from cartpole_cli.intervals import interquartile_mean
 from cartpole_cli.recipe.files import load_recipe
 from cartpole_cli.runs.session import Session
-from cartpole_cli.training.aggregates import interquartile_mean
 
 PPO = ("train", "--recipe", "ppo")
 # Of seeds 52, 53 and 54 the second one is solved in iteration 8, the others never.
@@ -298,7 +298,7 @@ def test_a_study_that_is_cut_short_counts_all_its_seeds(cartpole, monkeypatch):
     assert [by_seed[seed]["mean_return"] is None for seed in (52, 53, 54)] == [True, False, True]
     assert counted[52] == read(Path("runs/study/s52/best.json"))["evaluation"]["mean_return"]
     assert told["worst_seed"] == min(counted, key=counted.get) != 53
-    assert told["mean_return"]["iqm"] == pytest.approx(interquartile_mean(list(counted.values())).iqm)
+    assert told["mean_return"]["iqm"] == pytest.approx(interquartile_mean(list(counted.values())).value)
     assert "cut short          2 of 3, each counted with its best held-out return so far" in ended.out
     assert "; 1 solved, 2 cut short; all: cartpole best" in cartpole("best").out
     (listed,) = json.loads(cartpole("best", "--json").out)

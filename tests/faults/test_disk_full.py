@@ -46,7 +46,7 @@ def test_a_disk_full_at_any_operation_costs_one_line_and_no_file(changes, fewest
         assert captured(capsys, "best", "runs").code == 0
         again = captured(capsys, "train", "--quiet", "--resume", name)
         if again.code == 2:
-            assert "no run there" in again.line
+            assert "no run in" in again.line
             assert not folder.exists(), "its name is free again"
             freed += 1
             continue

@@ -212,6 +212,7 @@ def test_a_studys_folder_is_that_of_the_design(tmp_path: Path) -> None:
         assert load_recipe(run / "recipe.toml") == recipe.for_seed(seed.seed)
         assert load_recipe(run / "recipe.toml").trainer.num_seeds == 1
         assert manifest(run)["seed"] == seed.seed
+        assert all(manifest(run)[key] == written[key] for key in ("recipe", "algorithm", "environment"))
         assert manifest(run)["env_steps"] == seed.env_steps == metrics(run)[-1]["env_steps"]
         assert (seed.run_dir, seed.best_checkpoint) == (str(run), str(run / "best.pth"))
         assert load_policy(run / "best.pth", CPU).num_seeds == 1
@@ -228,10 +229,10 @@ def test_a_study_without_a_name_is_named_by_its_number_of_seeds(tmp_path: Path) 
 def test_the_summary_is_over_all_seeds(tmp_path: Path) -> None:
     summary = study(recipe_of(seeds=SEEDS[:4], stop_at_return=32.0, num_steps=3000), tmp_path)
     assert [seed.seed for seed in summary.seeds] == [20, 21, 22, 23]
-    returns = {seed.seed: seed.mean_return for seed in summary.seeds}
+    returns = {seed.seed: seed.mean_return.value for seed in summary.seeds}
     middle = sorted(returns.values())[1:3]
     assert summary.mean_return is not None
-    assert summary.mean_return.iqm == pytest.approx(sum(middle) / 2)
+    assert summary.mean_return.value == pytest.approx(sum(middle) / 2)
     steps = sorted(seed.env_steps for seed in summary.seeds)
     assert summary.env_steps.iqm == pytest.approx(sum(steps[1:3]) / 2)
     assert len(set(steps)) > 1

@@ -8,8 +8,8 @@ import pytest
 
 from cartpole_cli.cli.plot_chart import HEIGHT, chart
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.intervals import interquartile_mean, interquartile_means
 from cartpole_cli.plots.curves import Curve, SeedCurve, over_seeds, read_curve
-from cartpole_cli.training.aggregates import interquartile_mean, interquartile_means
 
 
 def seed(x: list[float], y: list[float], *, holds: bool = False) -> SeedCurve:
@@ -57,8 +57,8 @@ def test_many_interquartile_means_are_those_of_each_column() -> None:
     iqm, low, high = interquartile_means(values)
     for place, column in enumerate(values.T):
         alone = interquartile_mean(column.tolist())
-        assert iqm[place] == pytest.approx(alone.iqm)
-        assert (low[place], high[place]) == pytest.approx(alone.ci95, abs=0.1)
+        assert iqm[place] == pytest.approx(alone.value)
+        assert (low[place], high[place]) == pytest.approx(alone.interval)
 
 
 def test_a_run_is_its_line(tmp_path: Path) -> None:
@@ -93,14 +93,14 @@ def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("name", "said"),
     [("rnu", "did you mean 'run'"), ("empty", "neither a run nor a study"), ("run", "no held-out return")],
 )
-def test_what_cannot_be_drawn_is_said(tmp_path: Path, target: str, said: str) -> None:
+def test_what_cannot_be_drawn_is_said(tmp_path: Path, name: str, said: str) -> None:
     write_run(tmp_path / "run", {"env_steps": 5, "episode_return": 9.0})
     (tmp_path / "empty").mkdir()
     with pytest.raises(CartpoleError, match=said):
-        read_curve(target, tmp_path, x="steps", y="held-out")
+        read_curve(name, tmp_path, x="steps", y="held-out")
 
 
 # The chart of characters

@@ -100,7 +100,7 @@ def test_swing_up_hangs_at_first_and_has_no_angle_limit() -> None:
         ({"physics": {"gravity": "moon"}}, "environment.physics.gravity = 'moon': allowed: a number, or [lowest, high"),
         ({"physics": {"gravity": [1, 2, 3]}}, "gravity = [1, 2, 3]: allowed: a number, or [lowest, highest]"),
         ({"physics": {"gravity": [5]}}, "environment.physics.gravity = [5]: allowed: a number, or [lowest, highest]"),
-        ({"physics": {"gravity": [-1, 5]}}, "environment.physics.gravity.0 = -1: allowed: greater than or equal to 0"),
+        ({"physics": {"gravity": [-1, 5]}}, "environment.physics.gravity[1] = -1: allowed: greater than or equal to 0"),
         ({"physics": {"gravity": True}}, "environment.physics.gravity = True: allowed: a valid number"),
         ({"physics": {"gravity": math.nan}}, "environment.physics.gravity = nan: allowed: a finite number"),
         ({"physics": {"delay": 0.5}}, "environment.physics.delay = 0.5: allowed: a valid integer"),

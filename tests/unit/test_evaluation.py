@@ -66,16 +66,16 @@ def test_statistics_are_those_of_the_returns() -> None:
 
 def test_the_interval_is_always_the_same_and_that_of_a_normal_mean_for_many_returns() -> None:
     returns = tuple((np.random.default_rng(7).normal(size=400) * 20 + 300).tolist())
-    low, high = Evaluation("final", returns).ci95
-    assert (low, high) == Evaluation("selection", returns).ci95
+    low, high = Evaluation("final", returns).estimate.interval
+    assert (low, high) == Evaluation("selection", returns).estimate.interval
     margin = 1.96 * float(np.std(returns)) / 20
     assert low == pytest.approx(np.mean(returns) - margin, abs=0.1 * margin)
     assert high == pytest.approx(np.mean(returns) + margin, abs=0.1 * margin)
 
 
 def test_the_interval_of_equal_returns_is_their_value() -> None:
-    assert Evaluation("final", (500.0,) * 100).ci95 == (500.0, 500.0)
-    assert Evaluation("final", (37.0,)).ci95 == (37.0, 37.0)
+    assert Evaluation("final", (500.0,) * 100).estimate.interval == (500.0, 500.0)
+    assert Evaluation("final", (37.0,)).estimate.interval == (37.0, 37.0)
 
 
 # Evaluator

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.estimate import Estimate
 from cartpole_cli.recipe.files import load_recipe, shipped_recipes
 from cartpole_cli.runs.lock import FolderLock
+from cartpole_cli.runs.manifest import new_manifest
 from cartpole_cli.runs.ranking import as_plain_data, distinguishable, ranked, winner
 from cartpole_cli.runs.reading import Run, read_runs
 from cartpole_cli.runs.trailer import digest_of, with_trailer
 
-RECIPE = load_recipe(shipped_recipes()["ppo"]).to_toml()
-FILES = ("recipe.toml", "run.json", "best.json", "evaluation.json")
+FILES = ("run.json", "best.json", "evaluation.json")
 
 
 def score(mean: float = 400.0, worst: float = 300.0, ci95: tuple[float, float] | None = None, **more: Any) -> dict:
@@ -28,16 +30,17 @@ def score(mean: float = 400.0, worst: float = 300.0, ci95: tuple[float, float] |
 
 
 def make_run(runs_dir: Path, name: str = "run", *, final: dict | None = None, **changes: Any) -> Path:
-    """A folder as a session leaves it; `changes` are of run.json, selection, confirmation and recipe."""
+    """A folder as a session leaves it; `changes` are of run.json, selection and confirmation."""
     folder = runs_dir / name
     folder.mkdir(parents=True)
-    manifest = {"kind": "run", "recipe": "my-ppo", "status": "finished", "seconds": 12.5, "env_steps": 5000}
+    manifest = {"kind": "run", "recipe": "my-ppo", "algorithm": "ppo", "environment": "CartPole-v1"}
+    manifest |= {"status": "finished", "seconds": 12.5, "env_steps": 5000}
     manifest |= {key: value for key, value in changes.items() if key in manifest}
     (folder / "best.pth").write_bytes(with_trailer(b"weights"))
     named = {"checkpoint_sha256": hashlib.sha256(b"weights").hexdigest()}
     best = {"env_steps": 4000, "evaluation": changes.get("selection", score()), **named}
     best["confirmation"] = changes.get("confirmation")
-    (folder / "recipe.toml").write_text(changes.get("toml", RECIPE))
+    (folder / "recipe.toml").touch()
     (folder / "run.json").write_text(json.dumps(manifest))
     (folder / "best.json").write_text(json.dumps(best))
     (folder / "evaluation.json").write_text(json.dumps((final or score()) | named))
@@ -65,16 +68,26 @@ def test_a_whole_run_is_read_whole(tmp_path):
     assert (run.recipe, run.algorithm, run.environment) == ("my-ppo", "ppo", "CartPole-v1")
     assert run.score is not None
     assert (run.score.set_name, run.score.episodes) == ("final", 100)
-    assert (run.score.mean_return, run.score.min_return, run.score.ci95) == (410.5, 77.0, (400.0, 420.0))
+    assert (run.score.mean_return, run.score.min_return) == (Estimate(410.5, (400.0, 420.0)), 77.0)
     assert (run.longer_horizon_return, run.env_steps, run.seconds) == (480.0, 5000, 12.5)
     assert (run.directory.path, run.has_checkpoint) == (folder, True)
 
 
-@pytest.mark.parametrize(("given", "recipe"), [("grpo", "grpo"), (None, None), (["grpo"], None)])
-def test_a_recipe_has_its_name_from_run_json_wherever_the_folder_is(tmp_path, given, recipe):
-    make_run(tmp_path, "20310203-040506-ppo-s3", recipe=given)
+@pytest.mark.parametrize("key", ["recipe", "algorithm", "environment"])
+@pytest.mark.parametrize("given", ["grpo", None])
+def test_what_was_trained_is_said_by_run_json_wherever_the_folder_is(tmp_path, key, given):
+    make_run(tmp_path, "20310203-040506-ppo-s3", **{key: given})
     run = read_one(tmp_path)
-    assert (run.recipe, run.problem) == (recipe, None)
+    assert (getattr(run, key), run.status, run.problem) == (given, "finished", None)
+
+
+def test_a_run_of_before_these_were_in_run_json_is_listed_without_them(tmp_path):
+    path = make_run(tmp_path) / "run.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({key: told[key] for key in ("kind", "status", "seconds", "env_steps")}))
+    run = read_one(tmp_path)
+    assert (run.recipe, run.algorithm, run.environment, run.status) == (None, None, None, "finished")
+    assert run.score is not None
 
 
 def test_a_score_of_another_checkpoint_is_nobodys(tmp_path):
@@ -85,7 +98,7 @@ def test_a_score_of_another_checkpoint_is_nobodys(tmp_path):
     (folder / "best.json").write_text(json.dumps(best | {"checkpoint_sha256": digest_of(folder / "best.pth")}))
     found = read_one(tmp_path).score
     assert found is not None
-    assert (found.set_name, found.mean_return) == ("selection", 123.0)
+    assert (found.set_name, found.mean_return.value) == ("selection", 123.0)
 
 
 @pytest.mark.parametrize("name", ["s1", "s2"])
@@ -101,22 +114,14 @@ def test_what_a_folder_is_is_said_by_its_run_json(tmp_path, name):
     assert {run.name for run in read_runs(tmp_path.parent)} == set(), "the runs folder is no study"
 
 
-def test_every_shipped_recipe_is_understood(tmp_path):
+def test_every_shipped_recipes_algorithm_and_environment_are_in_run_json(tmp_path):
     expected = {}
-    for name, path in shipped_recipes().items():
+    for path in shipped_recipes().values():
         recipe = load_recipe(path)
-        make_run(tmp_path, name.replace("/", "-"), toml=recipe.to_toml())
-        expected[name.replace("/", "-")] = (recipe.algorithm.name, recipe.environment.id)
-    assert {run.name: (run.algorithm, run.environment) for run in read_runs(tmp_path)} == expected
-
-
-TRICKY = '[environment]\nid = "x"\nlist = [\n[1],\n]\n[algorithm]\nname = """\n[environment]\nid = "y"\n"""\n'
-
-
-def test_a_recipe_whose_values_look_like_tables_is_read_as_toml_says(tmp_path):
-    make_run(tmp_path, toml=TRICKY)
-    run = read_one(tmp_path)
-    assert (run.environment, run.algorithm) == ("x", '[environment]\nid = "y"\n')
+        told = new_manifest(recipe, path.stem, torch.device("cpu"))
+        make_run(tmp_path, path.stem, **{key: told[key] for key in ("recipe", "algorithm", "environment")})
+        expected[path.stem] = (path.stem, recipe.algorithm.name, recipe.environment.id)
+    assert {run.name: (run.recipe, run.algorithm, run.environment) for run in read_runs(tmp_path)} == expected
 
 
 def test_without_a_final_score_the_selection_counts_and_is_marked(tmp_path):
@@ -124,7 +129,7 @@ def test_without_a_final_score_the_selection_counts_and_is_marked(tmp_path):
     (folder / "evaluation.json").unlink()
     run = read_one(tmp_path)
     assert run.score is not None
-    assert (run.score.set_name, run.score.mean_return) == ("selection", 123.0)
+    assert (run.score.set_name, run.score.mean_return.value) == ("selection", 123.0)
 
 
 def test_a_run_that_has_not_been_evaluated_is_not_broken(tmp_path):
@@ -204,6 +209,9 @@ def test_a_folder_in_a_files_place_makes_a_broken_run(tmp_path, file):
 
 WRONG = {
     "status": ("run.json", "status", [None, 3, [], {}]),
+    "recipe": ("run.json", "recipe", [3, ["grpo"], {}, False]),
+    "algorithm": ("run.json", "algorithm", [3, ["ppo"], {}, False]),
+    "environment": ("run.json", "environment", [5, ["x"], {}, float("nan")]),
     "seconds": ("run.json", "seconds", [None, "3", True, -1, float("nan"), float("inf"), 10**400, [1]]),
     "env_steps": ("run.json", "env_steps", [None, "3", False, -5, float("nan"), {}]),
     "mean": ("evaluation.json", "mean_return", [None, "500", True, float("nan"), float("-inf"), 10**400, []]),
@@ -227,24 +235,11 @@ def test_a_field_of_a_wrong_kind_makes_a_broken_run_that_names_the_field(tmp_pat
     assert run.problem.startswith(f"{file}: {key}")
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        "algorithm = 3\n[environment]\nid = 'x'",
-        "[algorithm]\n[environment]\nid = 'x'",
-        "[algorithm]\nname = 'ppo'\n[environment]\nid = 5",
-        "[algorithm]\nname = 'ppo'\n",
-        RECIPE + "[algorithm]\nname = 'ppo'\n",
-        RECIPE + "[trainer\n",
-        RECIPE.replace('"ppo"', "ppo"),
-    ],
-)
-def test_a_recipe_without_algorithm_or_environment_makes_a_broken_run(tmp_path, recipe):
-    make_run(tmp_path, toml=recipe)
+@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
+def test_a_damaged_recipe_breaks_no_run_as_its_checkpoints_have_their_own(tmp_path, content):
+    (make_run(tmp_path) / "recipe.toml").write_bytes(content)
     run = read_one(tmp_path)
-    assert run.status == "broken"
-    assert run.problem is not None
-    assert run.problem.startswith("recipe.toml: ")
+    assert (run.status, run.problem, run.algorithm) == ("finished", None, "ppo")
 
 
 def test_what_a_broken_run_still_says_is_kept(tmp_path):

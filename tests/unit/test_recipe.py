@@ -328,7 +328,7 @@ def test_all_problems_come_at_once_one_line_each(write):
         f"{path}: environment.num_envs = 'many': ": "integer",
         f"{path}: polcy = ": "did you mean 'policy'",
         f"{path}: policy.activation = 'tahn': ": "did you mean 'tanh'",
-        f"{path}: policy.hidden_sizes.1 = 0: ": "greater than or equal to 1",
+        f"{path}: policy.hidden_sizes[2] = 0: ": "greater than or equal to 1",
         f"{path}: trainer.seed = -1: ": "greater than or equal to 0",
         "command line: trainer.learning_rate = 'fast': ": "number",
         "command line: logger.mod = 'offline': ": "did you mean 'mode'",

@@ -341,13 +341,13 @@ def test_run_json_keeps_how_a_run_began_and_adds_each_resume(tmp_path: Path, mon
     monkeypatch.setattr(sys, "argv", ["cartpole", "first"])
     cut_short(create(recipe_of(), tmp_path, "run"), 2)
     first = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(first | {"algorithm": ["of", "before"]}))
     for name in ("second", "third"):
         monkeypatch.setattr(sys, "argv", ["cartpole", name])
         cut_short(Session.resume(load_resumable("run", tmp_path, []), device=CPU, tell=print), 2)
     now = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert {key: now[key] for key in ("kind", "recipe", "command", "started", "versions")} == {
-        key: first[key] for key in ("kind", "recipe", "command", "started", "versions")
-    }
+    kept = ("kind", "recipe", "algorithm", "environment", "command", "started", "versions")
+    assert {key: now[key] for key in kept} == {key: first[key] for key in kept}
     assert (now["recipe"], now["command"], first["resumed"]) == ("r", ["cartpole", "first"], [])
     assert [resume["command"] for resume in now["resumed"]] == [["cartpole", "second"], ["cartpole", "third"]]
     assert all({"started", "versions", "threads", "device", "git"} <= resume.keys() for resume in now["resumed"])

@@ -17,7 +17,7 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.scoring.candidates import Candidate
-from cartpole_cli.scoring.motion import MotionMeter, probability_of_improvement
+from cartpole_cli.scoring.motion import MotionMeter
 from cartpole_cli.scoring.scorecard import Scored, Terms, compare, score, watching
 from cartpole_cli.tasks import PHYSICS
 from cartpole_cli.training.evaluation import play
@@ -221,44 +221,6 @@ def test_returns_are_those_of_play():
 
 
 # Which is better
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "probability"),
-    [
-        ((3.0, 1.0, 2.0), (1.0, 1.0, 3.0), (1 + 0.5 + 0) / 3),
-        ((5.0, 5.0, 5.0, 1.0), (1.0, 1.0, 5.0, 5.0), (1 + 1 + 0.5 + 0) / 4),
-        ((1.0,), (0.0,), 1.0),
-        ((1.0, 2.0), (1.0, 2.0), 0.5),
-        ((0.1, 0.2), (500.0, 500.0), 0.0),
-    ],
-)
-def test_the_probability_of_improvement_counts_pairs_and_halves_ties(first, second, probability):
-    result = probability_of_improvement(first, second)
-    low, high = result["ci95"]
-    assert result.keys() == {"probability", "ci95"}
-    assert result["probability"] == pytest.approx(probability)
-    assert 0 <= low <= result["probability"] <= high <= 1
-
-
-def test_its_interval_is_a_point_where_every_pair_says_the_same():
-    assert probability_of_improvement((3.0, 4.0), (1.0, 1.0))["ci95"] == [1.0, 1.0]
-    assert probability_of_improvement((1.0, 1.0), (1.0, 1.0))["ci95"] == [0.5, 0.5]
-
-
-def test_its_interval_is_that_of_a_coin_where_every_pair_is_won_or_lost():
-    # Of 100 pairs 60 are won: a binomial's standard deviation is sqrt(0.6 * 0.4 / 100) = 0.049.
-    first, second = [1.0] * 60 + [0.0] * 40, [0.0] * 60 + [1.0] * 40
-    low, high = probability_of_improvement(first, second)["ci95"]
-    assert low == pytest.approx(0.6 - 1.96 * 0.049, abs=0.015)
-    assert high == pytest.approx(0.6 + 1.96 * 0.049, abs=0.015)
-
-
-def test_the_other_way_round_is_the_rest():
-    first, second = (3.0, 1.0, 2.0, 9.0), (1.0, 1.0, 3.0, 2.0)
-    one, other = probability_of_improvement(first, second), probability_of_improvement(second, first)
-    assert one["probability"] == pytest.approx(1 - other["probability"])
-    assert one["ci95"] == pytest.approx([1 - bound for bound in reversed(other["ci95"])])
 
 
 def card_of(target, returns, task=None, *, limit: int = 500, study=None) -> Scored:

@@ -176,7 +176,7 @@ def test_the_score_is_of_best_on_the_final_set(tmp_path):
     written = strict_json(session.directory.evaluation.read_text())
     assert written["set"] == "final"
     assert len(written["returns"]) == written["episodes"] == summary.episodes == 100
-    assert written["mean_return"] == summary.mean_return == pytest.approx(statistics.mean(written["returns"]))
+    assert written["mean_return"] == summary.mean_return.value == pytest.approx(statistics.mean(written["returns"]))
     assert written["min_return"] == summary.min_return == min(written["returns"])
     low, high = written["ci95"]
     assert low < written["mean_return"] < high
@@ -244,6 +244,7 @@ def test_a_run_is_running_until_it_is_finished(tmp_path):
     written = manifest(session)
     assert written["status"] == summary.status == "finished"
     assert written["env_steps"] == summary.env_steps == 256
+    assert (written["recipe"], written["algorithm"], written["environment"]) == ("r", "reinforce", "CartPole-v1")
     assert written["seed"] == 3
     assert written["device"] == "cpu"
     assert written["threads"] == 1

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.intervals import mean, mean_of_shares, share
 from cartpole_cli.scoring.page.episodes import Episodes, cells, sample_episodes
-from cartpole_cli.scoring.page.outcomes import Estimate, Outcomes, mean, mean_of_shares, outcomes, share
+from cartpole_cli.scoring.page.outcomes import Outcomes, outcomes
+from cartpole_cli.scoring.page.physics import Floats
 from cartpole_cli.scoring.page.simulate import Pilot, simulate
 from cartpole_cli.scoring.page.suite import Condition, Suite
 
@@ -33,7 +35,7 @@ def report_on(
     """
     problem = suite.too_many(episodes)
     if problem is not None:
-        raise CartpoleError(f"--episodes: {problem}")
+        raise CartpoleError(f"--episodes: {problem[0]}: {problem[2]}")
     groups = list(_groups(suite, episodes))
     results: list[Outcomes] = []
     for place, group in enumerate(groups):
@@ -80,8 +82,8 @@ def _condition_data(condition: Condition, result: Outcomes) -> dict[str, Any]:
         "episodes": len(result.stands),
         "stands": share(result.stands).as_plain_data(),
         "on_rail": share(result.on_rail).as_plain_data(),
-        "upright": _plain(mean(result.upright)),
-        "recovery_seconds": _plain(mean(result.recovery[result.stands])),
+        "upright": mean(result.upright).as_plain_data(),
+        "recovery_seconds": _mean_of_any(result.recovery[result.stands]),
     }
     if condition.num_cells > 1:
         data["cells"] = _cells_data(condition, result)
@@ -97,5 +99,5 @@ def _cells_data(condition: Condition, result: Outcomes) -> Sequence[dict[str, fl
     ]
 
 
-def _plain(estimate: Estimate | None) -> dict[str, Any] | None:
-    return None if estimate is None else estimate.as_plain_data()
+def _mean_of_any(values: Floats) -> dict[str, Any] | None:
+    return mean(values).as_plain_data() if len(values) else None

@@ -97,19 +97,20 @@ class Suite(Part):
     @model_validator(mode="after")
     def _check_across_fields(self) -> "Suite":
         counts = Counter(condition.name for condition in self.condition)
-        problem = next((f"condition.name = {name!r}: two have it" for name, count in counts.items() if count > 1), None)
-        problem = problem or self.too_many()
+        twice = next((("condition.name", name, "two have it") for name, count in counts.items() if count > 1), None)
+        problem = twice or self.too_many()
         if problem is not None:
-            raise PydanticCustomError("across_fields", "{problem}", {"problem": problem})
+            raise PydanticCustomError("across_fields", "{problems}", {"problems": [problem]})
         return self
 
-    def too_many(self, episodes_per_cell: int | None = None) -> str | None:
-        """What is wrong if a condition has more episodes than memory may have room for."""
+    def too_many(self, episodes_per_cell: int | None = None) -> tuple[str, None, str] | None:
+        """(condition, None, what is wrong) if one has more episodes than memory may have room for."""
         most = int(MAX_EPISODE_SECONDS / self.seconds)
         for condition in self.condition:
             episodes = episodes_per_cell or condition.episodes
             if episodes * condition.num_cells > most:
                 allowed = most // condition.num_cells
                 cells = f" in each of {condition.num_cells} cells" if condition.num_cells > 1 else ""
-                return f"condition {condition.name!r}: {episodes} episodes{cells}; allowed: at most {allowed}"
+                reason = f"{episodes} episodes{cells}; allowed: at most {allowed}"
+                return f"condition {condition.name!r}", None, reason
         return None
