@@ -50,7 +50,7 @@ WITHOUT_TORCH = [
 ]
 USER_INTERFACE = {"typer", "rich", "wandb"}
 RECIPES = r"cartpole_cli\.recipe\.(recipe|algorithm|environment)\b"
-MAY_SEE_RECIPES = {"environments/film.py", "cli/train.py", "cli/recipes.py"} | {
+MAY_SEE_RECIPES = {"cli/train.py", "cli/recipes.py"} | {
     f"{name}.py"
     for name in (
         "runs/session",

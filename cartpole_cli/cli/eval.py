@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,11 @@ from cartpole_cli.cli.completion import complete_device, complete_run
 from cartpole_cli.cli.eval_scores import print_scores
 from cartpole_cli.cli.eval_suite import show_suite
 from cartpole_cli.cli.progress import ScoringProgress
+from cartpole_cli.cli.streams import tell
 from cartpole_cli.errors import CartpoleError, printable
+
+if TYPE_CHECKING:
+    from cartpole_cli.scoring.scorecard import Scored, Terms
 
 EXIT_BELOW_THRESHOLD = 1
 DEFAULT_EPISODES = 100
@@ -71,56 +75,44 @@ def evaluate(
     else:
         if heatmap is not None:
             raise CartpoleError("--heatmap: draws a suite's slider grid; expected --suite page with it")
-        scoring = Scoring(
-            device=device,
+        from cartpole_cli.scoring.scorecard import Terms
+
+        terms = Terms(
             episodes=episodes or DEFAULT_EPISODES,
             seed=seed,
             environment_id=environment,
             stochastic=stochastic,
             horizon=horizon,
         )
-        cards = _score(targets, runs_dir, scoring, video)
-        print_scores(cards, as_json)
+        scored = _score(targets, runs_dir, device, terms, video)
+        print_scores(scored, as_json)
         if video is not None and not as_json:
             print(f"filmed: {printable(str(video))}")
-        below = threshold is not None and any(card["mean_return"] < threshold for card in cards)
+        below = threshold is not None and any(each.card["mean_return"] < threshold for each in scored)
     if below:
         raise typer.Exit(EXIT_BELOW_THRESHOLD)
 
 
-class Scoring(TypedDict):
-    """How targets are scored."""
+def _score(targets: list[str], runs_dir: Path, device: str, terms: "Terms", video: Path | None) -> "list[Scored]":
+    """Score each target, a study's runs one by one, and film the first."""
+    import torch
 
-    device: str
-    episodes: int
-    seed: int
-    environment_id: str | None
-    stochastic: bool
-    horizon: int | None
+    from cartpole_cli.environments.film import check_can_film, film
+    from cartpole_cli.runs.find import runs_of
+    from cartpole_cli.scoring.candidates import load_candidate
+    from cartpole_cli.scoring.scorecard import score
+    from cartpole_cli.training.build import choose_device
 
-
-def _score(targets: list[str], runs_dir: Path, scoring: Scoring, video: Path | None) -> list[dict[str, Any]]:
+    if video is not None:
+        check_can_film(video)
+    torch.set_num_threads(1)  # more only get in each other's way with tensors this small
+    where = choose_device(device)
+    scored: list[Scored] = []
     with ScoringProgress("steps") as progress:
-        import torch
-
-        from cartpole_cli.environments.film import FORMATS, check_can_film
-        from cartpole_cli.runs.find import runs_of
-        from cartpole_cli.scoring.scorecard import make_scorecard
-
-        if video is not None:
-            check_can_film()
-            if video.suffix not in FORMATS:
-                raise CartpoleError(f"{video}: not a film's name; allowed: {' or '.join(FORMATS)}")
-        torch.set_num_threads(1)  # more only get in each other's way with tensors this small
-        named = [(run, name if run != name else None) for name in targets for run in runs_of(name, runs_dir)]
-        return [
-            make_scorecard(
-                target,
-                runs_dir,
-                **scoring,
-                study=study,
-                video=video if place == 0 else None,
-                on_step=progress.follow(target),
-            )
-            for place, (target, study) in enumerate(named)
-        ]
+        for name, given in [(name, target) for target in targets for name in runs_of(target, runs_dir)]:
+            candidate = load_candidate(name, runs_dir, where, study=given if name != given else None)
+            record = video is not None and not scored
+            scored.append(score(candidate, terms, record=record, on_step=progress.follow(name), tell=tell))
+    if video is not None and scored[0].recording is not None:
+        film(scored[0].recording, video)
+    return scored

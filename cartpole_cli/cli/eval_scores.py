@@ -1,12 +1,15 @@
-"""Scorecards for people and for scripts."""
+"""Scorecards, for people and for scripts."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from cartpole_cli.cli.tables import Column, print_left_out, print_lines, print_table, total_width
 from cartpole_cli.cli.words import count
+
+if TYPE_CHECKING:
+    from cartpole_cli.scoring.scorecard import Scored
 
 MANY = 4
 """Targets that may stand side by side, if the terminal has room."""
@@ -14,11 +17,12 @@ NEAR_LIMIT = "at 95 % of the time limit"
 DISPENSABLE = ("switches per second", "effort, mean |F| (N)", "mean |x| (m)", "median", "best", "standard deviation")
 
 
-def print_scores(cards: list[dict[str, Any]], as_json: bool) -> None:
+def print_scores(scored: "list[Scored]", as_json: bool) -> None:
     """A few scorecards side by side; many, the runs of a study say, one below the other."""
     from cartpole_cli.scoring.scorecard import compare, summarize_studies
 
-    comparisons, studies = compare(cards), summarize_studies(cards)
+    cards = [each.card for each in scored]
+    comparisons, studies = compare(scored), summarize_studies(cards)
     if as_json:
         typer.echo(json.dumps({"targets": cards, "comparisons": comparisons, "studies": studies}))
     else:

@@ -44,15 +44,15 @@ def show_suite(
     with ScoringProgress("steps") as progress:
         import torch
 
-        from cartpole_cli.scoring.suite_report import make_report
+        from cartpole_cli.scoring.candidates import load_candidate
+        from cartpole_cli.scoring.suite_report import suite_report
+        from cartpole_cli.training.build import choose_device
 
         torch.set_num_threads(1)  # more only get in each other's way with tensors this small
-        reports = [
-            make_report(
-                target, runs_dir, suite, device=device, seed=seed, episodes=episodes, on_step=progress.follow(target)
-            )
-            for target in targets
-        ]
+        where, reports = choose_device(device), []
+        for target in targets:
+            candidate, on_step = load_candidate(target, runs_dir, where), progress.follow(target)
+            reports.append(suite_report(candidate, suite, seed=seed, episodes=episodes, on_step=on_step))
     if heatmap is not None:
         draw(reports[0], heatmap)
     if as_json:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cartpole_cli.cli.completion import complete_run
+from cartpole_cli.cli.streams import tell
 from cartpole_cli.errors import printable
 
 MEANINGS = {
@@ -39,7 +40,7 @@ def export(
 
     from cartpole_cli.deploy.publish import publish
 
-    published = publish(source, target, opset)
+    published = publish(source, target, opset, tell)
     if as_json:
         typer.echo(json.dumps(published))
     elif not quiet:

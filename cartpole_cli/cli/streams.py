@@ -1,11 +1,18 @@
-"""Standard output, when it is of no use any more."""
+"""Standard error for notes, and standard output when it is of no use any more."""
 
 import os
 import sys
 from contextlib import suppress
 
+from cartpole_cli.errors import printable
+
 EXIT_BROKEN_PIPE = 141
 """What a shell says of a process that SIGPIPE ended."""
+
+
+def tell(note: str) -> None:
+    """Print a line for the user that is no result."""
+    print(printable(note), file=sys.stderr, flush=True)
 
 
 def forget_stdout() -> None:

@@ -19,29 +19,23 @@ ROWS, SHAPE = "cartpole/rows", "cartpole/rows/shape"
 NUM_STATES = 256
 
 
-def batched(policy: OnnxPolicy, model: bytes, name: str) -> OnnxPolicy:
-    """The same policy as a file that takes batches, or as it was if there is no telling that it would be the same.
-
-    Args:
-        policy: as loaded.
-        model: the file's content.
-        name: what to call it in messages.
-    """
+def batched(policy: OnnxPolicy) -> OnnxPolicy:
+    """The same policy as a file that takes batches, or as it was if there is no telling that it would be the same."""
     if policy.takes_batches:
         return policy
     states = np.random.default_rng(0).normal(size=(NUM_STATES, 4)) * [2.0, 2.0, 1.5, 3.0]
     observation = torch.from_numpy(states.astype(np.float32))
     for rewrite in (_without_shapes, _with_rows_side_by_side):
         try:
-            rewritten = rewrite(onnx.load_model_from_string(model)).SerializeToString()
-            candidate = OnnxPolicy(rewritten, name, policy.open_session)
-            same = candidate.takes_batches and torch.allclose(
-                candidate.values(observation), policy.values(observation), rtol=1e-4, atol=1e-5
+            rewritten = rewrite(onnx.load_model_from_string(policy.model)).SerializeToString()
+            other = OnnxPolicy(rewritten, policy.name, policy.open_session)
+            same = other.takes_batches and torch.allclose(
+                other.values(observation), policy.values(observation), rtol=1e-4, atol=1e-5
             )
         except (CartpoleError, ValueError):
             continue
         if same:
-            return candidate
+            return other
     return policy
 
 

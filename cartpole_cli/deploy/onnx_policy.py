@@ -36,7 +36,7 @@ class OnnxPolicy:
     """
 
     def __init__(self, model: bytes, name: str, open_session: Callable[[bytes], Session] = OnnxSession) -> None:
-        self.model, self.open_session, self._name = model, open_session, name
+        self.model, self.name, self.open_session = model, name, open_session
         with self._named():
             self._session = open_session(model)
             alone = self._session.run_each(PROBE)
@@ -83,7 +83,7 @@ class OnnxPolicy:
         try:
             yield
         except CartpoleError as error:
-            raise CartpoleError(f"{self._name}: {error}") from error
+            raise CartpoleError(f"{self.name}: {error}") from error
 
     def _same_in_a_batch(self, alone: FloatArray) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import torch
 
 from cartpole_cli.actions import MAX_FORCE, Discrete
-from cartpole_cli.deploy.graph import NUM_EPISODES, NUM_STATES, export_policy
+from cartpole_cli.deploy.verify import NUM_EPISODES, NUM_STATES, export_policy
+from cartpole_cli.environments.build import range_of
+from cartpole_cli.environments.randomization import Range
 from cartpole_cli.errors import CartpoleError, reading
 from cartpole_cli.files import folders_for, read_bytes, write_file
 from cartpole_cli.runs.directory import RunDirectory
@@ -21,8 +24,14 @@ MAX_NAME = 60
 PACKAGES = ("cartpole-cli", "torch", "onnx", "onnxruntime")
 
 
-def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
+def publish(source: Path, target: Path, opset: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """Export the policy in the checkpoint `source`; what was written, as plain data.
+
+    Args:
+        source: a run's best.pth, or a snapshot.
+        target: the file to write.
+        opset: ONNX operator set.
+        tell: receives a note if the recipe inside is not understood.
 
     Raises:
         CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or a target that is
@@ -33,7 +42,9 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     saved = load_saved_policy(source, torch.device("cpu"))
     try:
-        if not saved.recipe.environment.is_cart_pole:
+        if isinstance(saved.recipe, str):
+            tell(f"note: {saved.recipe}: exported without what it says")
+        elif not saved.recipe.environment.is_cart_pole:
             raise CartpoleError(f"trained on {saved.recipe.environment.id}: only cart-pole policies can be exported")
         exported = export_policy(saved.policy, opset=opset, metadata=_metadata(saved))
     except CartpoleError as error:
@@ -62,24 +73,37 @@ def publish(source: Path, target: Path, opset: int) -> dict[str, Any]:
 
 def _metadata(saved: SavedPolicy) -> dict[str, str]:
     """What the file says about itself, every value a text."""
-    recipe, discrete = saved.recipe, isinstance(saved.policy.actions, Discrete)
+    discrete = isinstance(saved.policy.actions, Discrete)
     score = _held_out(saved)
-    return {
-        "algorithm": recipe.algorithm.name,
-        "environment": recipe.environment.id,
+    return _training(saved) | {
         "action": "discrete" if discrete else "continuous",
         "action_units": f"logits of -{MAX_FORCE:g} N and +{MAX_FORCE:g} N" if discrete else "N",
         "observation": "x, x_dot, theta, theta_dot",
         "observation_units": "m, m/s, rad, rad/s",
-        "force_magnitude": str(MAX_FORCE),
-        "time_step": "0.02",
-        "recipe": recipe.to_toml(),
         "held_out_set": str(score.get("set", "")),
         "held_out_return": str(score.get("mean_return", "")),
         "held_out_ci95": json.dumps(score.get("ci95")),
         "env_steps": str(saved.metadata.get("env_steps", "")),
         "versions": json.dumps({"python": platform.python_version()} | {name: version(name) for name in PACKAGES}),
     }
+
+
+def _training(saved: SavedPolicy) -> dict[str, str]:
+    """What the recipe says; nothing, if it is not understood."""
+    if isinstance(saved.recipe, str):
+        return {}
+    environment = saved.recipe.environment
+    return {
+        "algorithm": saved.recipe.algorithm.name,
+        "environment": environment.id,
+        "force_magnitude": _text(range_of(environment, "force_magnitude")),
+        "time_step": _text(range_of(environment, "time_step")),
+        "recipe": saved.recipe.to_toml(),
+    }
+
+
+def _text(given: Range) -> str:
+    return str(given.low) if given.low == given.high else f"{given.low} to {given.high}"
 
 
 def _held_out(saved: SavedPolicy) -> dict[str, Any]:

@@ -66,6 +66,11 @@ def _randomized(
     )
 
 
+def range_of(recipe: NativeEnvironment | GymnasiumEnvironment, name: str) -> Range:
+    """Between what the cart-poles' number of that name lies in a recipe's episodes."""
+    return _conditions(recipe if isinstance(recipe, NativeEnvironment) else NativeEnvironment()).values[name]
+
+
 def _conditions(recipe: NativeEnvironment) -> Conditions:
     """What a recipe's sections say, in SI units."""
     physics, disturb = recipe.physics or PhysicsRecipe(), recipe.disturb or DisturbRecipe()

@@ -80,6 +80,11 @@ class MaskedResets(GymnasiumAdapter):
         self.num_episodes[index] += mask
         return seeds
 
+    @property
+    def episode_seeds(self) -> list[list[int]]:
+        """What each environment of each seed was reset with for its episode under way."""
+        return [list(log.seeds) for log in self._logs]
+
     def keep_seeds(self, indices: Sequence[int]) -> None:
         super().keep_seeds(indices)
         self._logs = [self._logs[index] for index in indices]

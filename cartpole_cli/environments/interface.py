@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cartpole_cli.actions import Actions
+from cartpole_cli.environments.physics import Physics
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,18 @@ class VectorEnvironment(Protocol):
 @runtime_checkable
 class CartPoleEnvironment(VectorEnvironment, Protocol):
     """Cart-poles that tell how they were pushed; their first observed number is the cart's position in metres."""
+
+    physics: Physics
+
+    @property
+    def position_limit(self) -> float:
+        """An episode fails when the cart is farther from the middle, m."""
+        ...
+
+    @property
+    def reached(self) -> Float[Tensor, "S N 4"]:
+        """The states where the last step led, before any reset and without noise; before any step, the starts."""
+        ...
 
     @property
     def force(self) -> Float[Tensor, "S N"]:

@@ -11,8 +11,9 @@ from torch import Tensor
 from cartpole_cli.actions import MAX_FORCE, Actions, Continuous
 from cartpole_cli.environments.gymnasium_masked import MaskedResets
 from cartpole_cli.environments.interface import Transition
+from cartpole_cli.environments.physics import Physics
 from cartpole_cli.randomness import Streams
-from cartpole_cli.tasks import PHYSICS, START_RANGE
+from cartpole_cli.tasks import PHYSICS, RAIL, START_RANGE
 
 
 def _newtons(action: Tensor, actions: Actions) -> Float[Tensor, "S N"]:
@@ -40,9 +41,14 @@ class GymnasiumCartPole:
         self._environment: Any = CartPoleVectorEnv(
             num_envs=self.num_seeds * num_envs, max_episode_steps=max_episode_steps
         )
-        self.force: Float[Tensor, "S N"] = torch.zeros(self.num_seeds, num_envs, dtype=torch.float64)
-        self.seconds = torch.full_like(self.force, PHYSICS["time_step"])
+        self.position_limit = float(self._environment.x_threshold)
+        self.physics = Physics.constant(PHYSICS, self.num_seeds, num_envs, dtype=torch.float64)
+        self.force, self.seconds = torch.zeros_like(self.physics.time_step), self.physics.time_step
         self.reset()
+
+    @property
+    def reached(self) -> Float[Tensor, "S N 4"]:
+        return self.observation
 
     def reset(self) -> None:
         starts = self.streams.uniform("starts", shape=(self.num_envs, 4)).cpu().double()
@@ -83,9 +89,13 @@ class GymnasiumSwingUp(MaskedResets):
 
     def __init__(self, environment_id: str, streams: Streams, num_envs: int, *, max_episode_steps: int | None) -> None:
         super().__init__(environment_id, "sync", streams, num_envs, max_episode_steps=max_episode_steps)
-        self.force: Float[Tensor, "S N"] = torch.zeros(self.num_seeds, num_envs, dtype=torch.float64)
-        self.seconds = torch.full_like(self.force, PHYSICS["time_step"])
+        self.position_limit = RAIL
+        self.physics = Physics.constant(PHYSICS, self.num_seeds, num_envs, dtype=torch.float64)
+        self.force, self.seconds = torch.zeros_like(self.physics.time_step), self.physics.time_step
+        self.reached = self.observation
 
     def step(self, action: Tensor) -> Transition:
         self.force = _newtons(action, self.actions)
-        return super().step(action)
+        transition = super().step(action)
+        self.reached = transition.next_observation
+        return transition

@@ -40,7 +40,7 @@ class RandomizedCartPole(CartPoleSimulator):
         max_episode_steps: int = MAX_EPISODE_STEPS,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._conditions = conditions
+        self._conditions, self.position_limit = conditions, task.position_limit
         shape = (len(streams.seeds), num_envs)
         self._keys = torch.zeros(shape, dtype=torch.int64, device=streams.device)
         self._values = torch.zeros(len(STANDARD), *shape, dtype=dtype, device=streams.device)
@@ -50,6 +50,7 @@ class RandomizedCartPole(CartPoleSimulator):
     def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
         """As in CartPole-v1, with what the last reset drew for an environment's first episode."""
         super().reset_to(state, elapsed)
+        self._reached = self.state
         rows = torch.arange(self._keys.numel(), device=self.device)
         self._begin(rows, self._keys_of_reset(self.num_resets - 1).view(-1))
 
@@ -102,7 +103,13 @@ class RandomizedCartPole(CartPoleSimulator):
         for step in range(self._conditions.max_hold):
             moved = drag(cart_pole_step(state, applied, self.physics), self.physics)
             state = torch.where(num_steps > step, moved, state)
+        self._reached = state
         return state
+
+    @property
+    def reached(self) -> Float[Tensor, "S N 4"]:
+        """The states where the last step led, before any reset and without noise."""
+        return self._reached.movedim(0, -1)
 
     def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
         if self._conditions.is_noisy:

@@ -19,7 +19,8 @@ class SavedPolicy:
 
     path: Path
     policy: PolicyNetwork
-    recipe: Recipe
+    recipe: Recipe | str
+    """If it is not understood, a line that says so."""
     metadata: dict[str, Any]
 
 
@@ -31,7 +32,19 @@ def load_saved_policy(path: Path, device: torch.device) -> SavedPolicy:
     """
     content = load_checkpoint(path, "policy")
     policy = build_saved_policy(content, path, device)
-    recipe, metadata = recipe_from_text(content.get("recipe"), source=str(path)), content.get("metadata")
+    recipe, metadata = content.get("recipe"), content.get("metadata")
+    if not isinstance(recipe, str):
+        raise CartpoleError(f"{path}: no recipe inside")
     if not isinstance(metadata, dict):
         raise CartpoleError(f"{path}: no metadata inside")
-    return SavedPolicy(path, policy, recipe, metadata)
+    return SavedPolicy(path, policy, recipe_inside(recipe, path), metadata)
+
+
+def recipe_inside(text: str, path: Path) -> Recipe | str:
+    """The recipe inside a file, where nobody can edit it; if it is not understood, a line that says so."""
+    try:
+        return recipe_from_text(text, source="recipe")
+    except CartpoleError as error:
+        first, *others = (problem.removeprefix("recipe: ") for problem in error.problems)
+        more = f", and {len(others)} more" if others else ""
+        return f"{path}: its recipe is not understood ({first}{more})"

@@ -1,15 +1,16 @@
 """One seed on disk: the files and trackers of a run, or of a study's part."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from torch import Tensor
-
 from cartpole_cli.environments.film import film
+from cartpole_cli.environments.recording import recording_of
 from cartpole_cli.files import aside, make_folder, move, write_file
 from cartpole_cli.policy.network import PolicyNetwork
+from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_json
@@ -18,7 +19,8 @@ from cartpole_cli.runs.metrics import trim_metrics
 from cartpole_cli.runs.summary import Summary
 from cartpole_cli.runs.trackers import Tracker, WandbMode, build_trackers
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
-from cartpole_cli.training.evaluation import Evaluation
+from cartpole_cli.training.build import build_evaluator
+from cartpole_cli.training.evaluation import Evaluation, play
 from cartpole_cli.training.reports import SeedReport
 
 NEW = {
@@ -219,13 +221,12 @@ class SeedRun:
         save_checkpoint(path, content)
 
     def _film(self, iteration: int, policy: PolicyNetwork) -> None:
-        path, device = self.directory.video(self.env_steps), next(policy.parameters()).device
+        """The first episode of the selection set, as the judge plays it."""
+        path, streams = self.directory.video(self.env_steps), Streams([self.seed], next(policy.parameters()).device)
         make_folder(path.parent)
-
-        def act(observation: Tensor) -> Tensor:
-            return policy.greedy_action(observation.to(device))
-
-        film(act, self.recipe.environment, path, seed=self.seed)
+        with closing(build_evaluator(self.recipe).environment(streams, "selection", 1)) as judge:
+            play(policy.greedy_action, judge, recording := recording_of(judge, self.recipe.environment.id))
+        film(recording, path)
         for tracker in self._trackers:
             tracker.log_video(path, iteration)
 

@@ -1,7 +1,6 @@
 """Test a run again: its best checkpoint on fresh episodes, the same start states for every run."""
 
 import math
-from pathlib import Path
 
 import torch
 
@@ -13,7 +12,7 @@ from cartpole_cli.recipe.files import load_recipe
 from cartpole_cli.runs.checkpoint import load_policy
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Score
-from cartpole_cli.training.evaluation import Evaluation, GreedyPolicy, play
+from cartpole_cli.training.evaluation import Evaluation, play
 
 
 def confirm(directory: RunDirectory, num_episodes: int) -> Score:
@@ -22,13 +21,13 @@ def confirm(directory: RunDirectory, num_episodes: int) -> Score:
     Raises:
         CartpoleError: the checkpoint or the recipe cannot be read, do not fit each other, or the environment fails.
     """
-    policy = _best_policy(directory.best)
+    policy = load_policy(directory.best, torch.device("cpu"))
     streams = Streams([0], "cpu", name="confirm")
     task = load_recipe(directory.recipe).environment
     check_registered(task.id, str(directory.recipe))
     environment = build_judge(task, streams, num_episodes, 1)
     try:
-        returns = play(policy, environment)
+        returns = play(policy.greedy_action, environment)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:  # what tensors of a wrong shape raise
         reason = " ".join(str(error).split())[:200]
         raise CartpoleError(f"{directory.best}: does not fit its environment: {reason}") from error
@@ -38,7 +37,3 @@ def confirm(directory: RunDirectory, num_episodes: int) -> Score:
     if not math.isfinite(evaluation.mean):
         raise CartpoleError(f"{directory.best}: its returns are no finite numbers")
     return Score("confirm", num_episodes, evaluation.estimate, min(evaluation.returns))
-
-
-def _best_policy(path: Path) -> GreedyPolicy:
-    return load_policy(path, torch.device("cpu"))

@@ -1,110 +1,140 @@
 """One policy's score as plain data, and how scores compare."""
 
 import itertools
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
 from cartpole_cli.environments.build import build_judge
-from cartpole_cli.environments.film import film
-from cartpole_cli.environments.interface import CartPoleEnvironment, VectorEnvironment
-from cartpole_cli.environments.registered import check_registered
+from cartpole_cli.environments.interface import CartPoleEnvironment, Transition, VectorEnvironment
+from cartpole_cli.environments.recording import Recording, recording_of
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.intervals import interquartile_mean, paired_probability_of_improvement
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
-from cartpole_cli.scoring.candidates import Candidate, load_candidate, task_named
-from cartpole_cli.scoring.motion import score
-from cartpole_cli.training.build import choose_device
+from cartpole_cli.scoring.candidates import Candidate, EnvironmentRecipe, task_named
+from cartpole_cli.scoring.motion import MotionMeter
+from cartpole_cli.training.evaluation import Evaluation, Watcher, play
 
 NEAR_LIMIT = 0.95
 """Of the time limit: Gymnasium calls CartPole-v1 solved at 475 of 500 steps. (A run is solved by another rule.)"""
+NO_PART_OF_A_TASK = {"id", "backend", "num_envs", "vectorization_mode", "max_episode_steps"}
+"""Fields of [environment] that a judge's episodes do not depend on, or that are compared otherwise."""
 
 
-def make_scorecard(
-    name: str,
-    runs_dir: Path,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How candidates are scored."""
+
+    episodes: int
+    seed: int
+    environment_id: str | None = None
+    """Unset: what each was trained on."""
+    stochastic: bool = False
+    horizon: int | None = None
+    """The time limit in steps; unset: the task's own."""
+
+    def task_for(self, candidate: Candidate, tell: Callable[[str], None]) -> EnvironmentRecipe:
+        """What a candidate is scored on; `tell` and errors as `Candidate.task` has them."""
+        task = candidate.task(tell) if self.environment_id is None else task_named(self.environment_id)
+        return task if self.horizon is None else task.model_copy(update={"max_episode_steps": self.horizon})
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What became of a candidate."""
+
+    card: dict[str, Any]
+    """With the keys of `cartpole eval --json`."""
+    task: EnvironmentRecipe
+    recording: Recording | None
+    """Of its first episode, if one was wanted."""
+
+
+def score(
+    candidate: Candidate,
+    terms: Terms,
     *,
-    device: str,
-    episodes: int,
-    seed: int,
-    environment_id: str | None,
-    stochastic: bool,
-    horizon: int | None,
-    video: Path | None,
-    study: str | None = None,
-    on_step: Callable[[int, int], None],
-) -> dict[str, Any]:
-    """Score a target, and film its first episode if a file is given; the keys are those of `cartpole eval --json`.
+    record: bool = False,
+    on_step: Callable[[int, int], None] = lambda done, limit: None,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Scored:
+    """Play a candidate's episodes.
+
+    Args:
+        candidate: the policy.
+        terms: the rules.
+        record: whether to keep what is needed to film the first episode.
+        on_step: told the number of steps done, and the most there can be.
+        tell: receives notes for the user.
 
     Raises:
-        CartpoleError: nothing that can be scored, or it does not fit the environment.
+        CartpoleError: the candidate does not fit the environment, or the environment cannot be made, or filmed.
     """
-    where = choose_device(device)
-    candidate = load_candidate(name, runs_dir, where)
-    task = _task(candidate, environment_id)
-    if horizon is not None:
-        task = task.model_copy(update={"max_episode_steps": horizon})
-    streams = Streams([seed], where, name="eval")
-    judge = build_judge(task, streams, episodes, 1)
-    try:
+    task = terms.task_for(candidate, tell)
+    streams = Streams([terms.seed], candidate.device, name="eval")
+    with closing(build_judge(task, streams, terms.episodes, 1)) as judge:
         _check_fit(candidate, judge)
-        noise = streams if stochastic else None
-        act = _action_rule(candidate, episodes, noise)
+        act = _sampler(candidate, terms.episodes, streams) if terms.stochastic else candidate.policy.greedy_action
+        meter = MotionMeter(judge) if isinstance(judge, CartPoleEnvironment) else None
+        recording = recording_of(judge, task.id) if record else None
         limit = judge.max_episode_steps
-        start = judge.observation[0, 0].cpu() if isinstance(judge, CartPoleEnvironment) else None
-        evaluation, motion = score(
-            act,
-            judge,
-            set_name=f"eval, seed {seed}",
-            on_step=lambda done: on_step(done, limit),
-        )
-        if video is not None:
-            act_alone = _action_rule(candidate, 1, noise)
-            film(lambda row: act_alone(row.to(where)), task, video, seed=seed, start=start)
-    finally:
-        judge.close()
-    summary = evaluation.as_plain_data()
-    returns = summary.pop("returns")
-    del summary["set"]
-    near_limit = sum(value >= NEAR_LIMIT * limit for value in returns) if task.counts_steps else None
+        returns = play(act, judge, watching([meter, recording], lambda done: on_step(done, limit)))
+    motion = asdict(meter.motion()) if meter else {}
+    return Scored(_card(candidate, terms, task, limit, returns[0].tolist(), motion), task, recording)
+
+
+def _card(
+    candidate: Candidate,
+    terms: Terms,
+    task: EnvironmentRecipe,
+    limit: int,
+    returns: list[float],
+    motion: dict[str, Any],
+) -> dict[str, Any]:
+    evaluation = Evaluation("eval", tuple(returns)).as_plain_data()
+    del evaluation["set"], evaluation["returns"]
     return {
-        "target": name,
-        "study": study,
+        "target": candidate.name,
+        "study": candidate.study,
         "environment": task.id,
-        "seed": seed,
-        "stochastic": stochastic,
+        "seed": terms.seed,
+        "stochastic": terms.stochastic,
         "max_episode_steps": limit,
-        **summary,
-        "at_95_percent": near_limit,
-        **(asdict(motion) if motion else {}),
+        **evaluation,
+        "at_95_percent": sum(each >= NEAR_LIMIT * limit for each in returns) if task.counts_steps else None,
+        **motion,
         "returns": returns,
     }
 
 
-def compare(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each pair of scorecards of one task, so on the same start states: how probably the first is better.
+def compare(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """For each pair that was scored on one task, so from the same start states: how probably the first is better.
 
     A study's runs are left out: there are as many pairs of them as nobody reads.
     """
+    alone = [each for each in scored if each.card["study"] is None]
+    pairs = [(first, second) for first, second in itertools.combinations(alone, 2) if _comparable(first, second)]
+    return [_comparison(first.card, second.card) for first, second in pairs]
 
-    def task(card: dict[str, Any]) -> tuple[str, int]:
-        return ("cart-pole" if card["at_95_percent"] is not None else card["environment"], card["max_episode_steps"])
 
-    alone = [card for card in cards if card["study"] is None]
-    return [
-        {
-            "first": first["target"],
-            "second": second["target"],
-            **paired_probability_of_improvement(first["returns"], second["returns"]).as_plain_data("probability"),
-        }
-        for first, second in itertools.combinations(alone, 2)
-        if task(first) == task(second)
-    ]
+def _comparison(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    better = paired_probability_of_improvement(first["returns"], second["returns"])
+    return {"first": first["target"], "second": second["target"], **better.as_plain_data("probability")}
+
+
+def _comparable(first: Scored, second: Scored) -> bool:
+    """Whether both began in the same states, in the same physics, for the same return.
+
+    Where the return is the number of steps, pushes and forces compare.
+    """
+    limits = [each.card["max_episode_steps"] for each in (first, second)]
+    names = ["cart-pole" if each.task.counts_steps else each.task.id for each in (first, second)]
+    rest = [each.task.model_dump(exclude=NO_PART_OF_A_TASK, exclude_none=True) for each in (first, second)]
+    return limits[0] == limits[1] and names[0] == names[1] and rest[0] == rest[1]
 
 
 def summarize_studies(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -117,11 +147,22 @@ def summarize_studies(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return summaries
 
 
-def _action_rule(candidate: Candidate, num_envs: int, noise: Streams | None) -> Callable[[Tensor], Tensor]:
-    """What the target does in each of so many environments: its greedy action, or one sampled with noise."""
+def watching(watchers: Iterable[Watcher | None], on_step: Callable[[int], None]) -> Watcher:
+    """All of them as one, and then `on_step` with the number of steps so far."""
+    present = [each for each in watchers if each is not None]
+    numbers = itertools.count(1)
+
+    def watch(action: Tensor, transition: Transition, running: Tensor) -> None:
+        for each in present:
+            each(action, transition, running)
+        on_step(next(numbers))
+
+    return watch
+
+
+def _sampler(candidate: Candidate, num_envs: int, noise: Streams) -> Callable[[Tensor], Tensor]:
+    """Samples the candidate's actions in so many environments."""
     policy = candidate.policy
-    if noise is None:
-        return policy.greedy_action
     if not isinstance(policy, PolicyNetwork):
         raise CartpoleError(
             f"{candidate.name}: an ONNX file holds no distribution to sample from; leave out --stochastic"
@@ -133,14 +174,6 @@ def _action_rule(candidate: Candidate, num_envs: int, noise: Streams | None) -> 
         return policy.environment_action(policy.distribution(observation).sample(drawn))
 
     return sample
-
-
-def _task(candidate: Candidate, given: str | None) -> NativeEnvironment | GymnasiumEnvironment:
-    """What a target is scored on: the user's environment, or the file's, if that is registered."""
-    if given is not None:
-        return task_named(given)
-    check_registered(candidate.environment.id, candidate.name)
-    return candidate.environment
 
 
 def _check_fit(candidate: Candidate, judge: VectorEnvironment) -> None:

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cartpole_cli.environments.interface import VectorEnvironment
+from cartpole_cli.environments.interface import Transition, VectorEnvironment
 from cartpole_cli.estimate import Estimate
 from cartpole_cli.intervals import mean
 from cartpole_cli.policy.network import PolicyNetwork
@@ -19,6 +19,8 @@ from cartpole_cli.randomness import Streams
 
 CONFIRMATION_EPISODES = 100
 FINAL_EPISODES = 100
+Watcher = Callable[[Tensor, Transition, Bool[Tensor, "S N"]], None]
+"""Takes the actions of a step, what it did, and where it belongs to a first episode."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,17 @@ class Evaluator:
     def final(self, policy: PolicyNetwork, streams: Streams) -> list[Evaluation]:
         return self._play(policy, streams, "final", "final", FINAL_EPISODES)
 
+    def environment(self, streams: Streams, stream: str, num_episodes: int, horizon: int = 1) -> VectorEnvironment:
+        """The judge at the start of that many of a set's episodes."""
+        return self._judge(streams.named("evaluation").named(stream), num_episodes, horizon)
+
     def _play(
         self, policy: PolicyNetwork, streams: Streams, set_name: str, stream: str, num_episodes: int, horizon: int = 1
     ) -> list[Evaluation]:
         started = time.perf_counter()
-        environment = self._judge(streams.named("evaluation").named(stream), num_episodes, horizon)
+        environment = self.environment(streams, stream, num_episodes, horizon)
         try:
-            returns = play(policy, environment)
+            returns = play(policy.greedy_action, environment)
         finally:
             environment.close()
             self.seconds += time.perf_counter() - started
@@ -110,20 +116,24 @@ class Evaluator:
         return [Evaluation(set_name, tuple(row), tuple(by_then)) for row, by_then in rows]
 
 
-@runtime_checkable
-class GreedyPolicy(Protocol):
-    """Anything that acts: a network, or a file."""
-
-    def greedy_action(self, observation: Float[Tensor, "S N O"]) -> Tensor: ...
-
-
 @torch.inference_mode()
-def play(policy: GreedyPolicy, environment: VectorEnvironment) -> Tensor:
-    """The greedy policy's return in the first episode of every environment, [S, N]."""
+def play(
+    act: Callable[[Tensor], Tensor], environment: VectorEnvironment, watch: Watcher | None = None
+) -> Float[Tensor, "S N"]:
+    """The return of the first episode of every environment.
+
+    Args:
+        act: observation [S, N, O] -> the environment's actions.
+        environment: at the start of its episodes.
+        watch: told of each step.
+    """
     total = torch.zeros(environment.num_seeds, environment.num_envs, dtype=torch.float64, device="cpu")
     running = torch.ones_like(total, dtype=torch.bool)
     while running.any():
-        transition = environment.step(policy.greedy_action(environment.observation))
+        action = act(environment.observation)
+        transition = environment.step(action)
+        if watch is not None:
+            watch(action, transition, running)
         total += torch.where(running, transition.reward.cpu(), 0.0)
         running &= ~(transition.terminated | transition.truncated).cpu()
     return total

@@ -17,10 +17,11 @@ from commands import CONTINUOUS, Ended, captured, command, in_terminal, plain, t
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.actions import Discrete
+from cartpole_cli.deploy.sandbox import Sandbox
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.recipe import Recipe
-from cartpole_cli.runs.checkpoint import save_checkpoint
+from cartpole_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy", "av", "pygame")
 LONGER = ("trainer.num_steps=512", "trainer.learning_rate=0.01")
@@ -470,8 +471,6 @@ TARGETS = {
     "an empty ONNX file": (lambda: saved("x.onnx", b""), "not an ONNX file"),
     "an ONNX file cut short": (lambda: saved("x.onnx", Path("runs/clip/best.onnx").read_bytes()[:300]), "not an ONNX"),
     "declared [batch, 4]": (lambda: declared_batch("x.onnx"), "shape [4]"),
-    "a recipe inside that is no TOML": (lambda: pushes("x.onnx", RIGHT, recipe="not = = TOML"), "x.onnx"),
-    "a recipe inside that is none": (lambda: pushes("x.onnx", RIGHT, recipe="[trainer]\nsed = 1\n"), "sed"),
 }
 
 
@@ -482,6 +481,67 @@ def test_a_target_that_cannot_be_scored_is_told_in_one_line(evaluate, runs, prep
     (line,) = ended.err.splitlines()
     assert line.startswith("error: ")
     assert reason in line
+
+
+OTHER_RECIPES = {
+    "no TOML": ("not = = TOML", "not valid TOML"),
+    "an unknown field": ("[trainer]\nsed = 1\n", "trainer.sed = 1: unknown field; did you mean 'seed'?"),
+    "two unknown fields": ("[trainer]\nsed = 1\nsede = 2\n", "did you mean 'seed'?, and 1 more)"),
+    "another version's section": ("[environment.wind]\nspeed = 3\n", "environment.wind"),
+}
+
+
+def with_recipe(path: str, recipe: str) -> str:
+    save_checkpoint(Path("other.pth"), load_checkpoint(Path(path), "policy") | {"recipe": recipe})
+    return "other.pth"
+
+
+@pytest.mark.parametrize(("recipe", "reason"), OTHER_RECIPES.values(), ids=OTHER_RECIPES)
+def test_a_recipe_inside_that_is_not_understood_is_a_note_and_the_outputs_say_the_task(evaluate, runs, recipe, reason):
+    files = {
+        foreign("force.onnx", GAINS, recipe=recipe): "ContinuousCartPole-v1",
+        pushes("two.onnx", RIGHT, recipe=recipe): "CartPole-v1",
+        with_recipe("runs/discrete/best.pth", recipe): "CartPole-v1",
+    }
+    for path, task in files.items():
+        ended = evaluate(path, "--episodes", 3, "--json")
+        assert ended.code == 0
+        (line,) = ended.err.splitlines()
+        assert line.startswith(f"note: {path}: its recipe is not understood (")
+        assert line.endswith(f"): scored on {task}")
+        assert reason in line
+        (given,) = strict_json(ended.out)["targets"]
+        assert given["environment"] == task
+        assert evaluate(path, "--episodes", 3, "--json", "--environment", task) == Ended(0, ended.out, "")
+    assert given["returns"] == strict_json(evaluate("discrete", "--episodes", 3, "--json").out)["targets"][0]["returns"]
+
+
+def test_where_the_outputs_say_no_task_either_a_recipe_inside_has_to(evaluate, runs, acrobot):
+    path = with_recipe(acrobot, "[trainer]\nsed = 1\n")
+    line = evaluate(path, "--episodes", 2).line
+    assert line.startswith("error: other.pth: its recipe is not understood (trainer.sed = 1: unknown field")
+    given = evaluate(path, "--episodes", 2, "--environment", "Acrobot-v1", "--json")
+    assert (given.code, given.err) == (0, "")
+    assert strict_json(given.out)["targets"][0]["returns"] == [-500.0, -500.0]
+
+
+def test_an_onnx_file_is_loaded_once(evaluate, monkeypatch):
+    loaded = []
+
+    class Counted(Sandbox):
+        def open(self, model):
+            loaded.append(self)
+            return super().open(model)
+
+    monkeypatch.setattr("cartpole_cli.scoring.candidates.Sandbox", Counted)
+    path = foreign("force.onnx", GAINS)
+    assert evaluate(path, "--episodes", 2).code == 0
+    assert len(loaded) == 1
+    Path("short.toml").write_text(
+        'seconds = 6\ncart_pole_episodes = 2\n[[condition]]\nname = "still"\nepisodes = 2\n', encoding="utf-8"
+    )
+    assert evaluate(path, "--suite", "short.toml").code == 0
+    assert len(loaded) == 2
 
 
 @pytest.mark.parametrize("values", [(np.nan,), (np.nan, 1.0), (1.0, np.nan)])
@@ -527,12 +587,13 @@ def test_another_task_is_scored_without_what_only_a_cart_pole_has(card, acrobot)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
-@pytest.mark.parametrize("kind", ["discrete", "runs/tanh/best.onnx"])
-def test_a_film_is_made_beside_the_score(card, runs, tmp_path, kind, suffix):
+@pytest.mark.parametrize("options", [("discrete",), ("runs/tanh/best.onnx",), ("clip", "--stochastic")], ids=str)
+def test_a_film_is_made_beside_the_score_and_is_of_its_first_episode(card, runs, tmp_path, options, suffix):
     before = {path.name for path in tmp_path.iterdir()}
     film = tmp_path / f"film{suffix}"
-    assert card(kind, "--episodes", 2, "--video", film) == card(kind, "--episodes", 2)
-    assert 8 <= num_frames(film) <= 501
+    given = card(*options, "--episodes", 2, "--video", film)
+    assert given == card(*options, "--episodes", 2)
+    assert num_frames(film) == given["returns"][0] + 1
     assert {path.name for path in tmp_path.iterdir()} - before == {film.name}
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from commands import CONTINUOUS, Ended, captured, train_tiny
 
-from cartpole_cli.actions import Continuous, Discrete
-from cartpole_cli.deploy import graph
+from cartpole_cli.actions import PUSHES, Continuous, Discrete
+from cartpole_cli.deploy import verify
 from cartpole_cli.environments import build
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -142,6 +142,35 @@ def test_a_checkpoint_on_its_own_says_the_score_it_was_chosen_by(export, runs, t
     assert given["held_out_set"] == "selection"
     assert float(given["held_out_return"]) == chosen_by["mean_return"]
     assert json.loads(given["held_out_ci95"]) == chosen_by["ci95"]
+
+
+@pytest.mark.parametrize(
+    ("physics", "said"),
+    [({"force_magnitude": 4.0, "time_step": 0.01}, ("4.0", "0.01")), ({"gravity": 5.0}, ("10.0", "0.02"))],
+    ids=str,
+)
+def test_the_file_says_in_which_physics_it_was_trained(export, physics, said):
+    recipe = Recipe.model_validate({"environment": {"backend": "native", "physics": physics}})
+    path = policy_checkpoint(Path("mine.pth"), recipe, observation_size=4, actions=PUSHES)
+    assert export(path).code == 0
+    given = metadata(path.with_suffix(".onnx"))
+    assert (given["force_magnitude"], given["time_step"]) == said
+
+
+def test_a_recipe_inside_that_is_not_understood_is_a_note_and_is_left_out(export, runs):
+    content = load_checkpoint(Path("runs/clip/best.pth"), "policy")
+    save_checkpoint(Path("old.pth"), content | {"recipe": "[wind]\nspeed = 3\n"})
+    ended = export("old.pth")
+    assert ended.code == 0
+    (line,) = ended.err.splitlines()
+    assert line.startswith("note: old.pth: its recipe is not understood (wind")
+    assert line.endswith("): exported without what it says")
+    export("clip")
+    old, new = metadata(Path("old.onnx")), metadata(runs / "clip/best.onnx")
+    assert new.keys() - old.keys() == {"algorithm", "environment", "force_magnitude", "time_step", "recipe"}
+    assert old["action"] == new["action"]
+    states = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    np.testing.assert_array_equal(infer(Path("old.onnx"), states), infer(runs / "clip/best.onnx", states))
 
 
 def test_a_damaged_evaluation_is_passed_over(export, runs):
@@ -403,7 +432,7 @@ def test_an_output_that_cannot_be_written_is_told_in_one_line_and_nothing_is(exp
 
 
 def test_a_file_that_fails_its_verification_is_not_written(export, runs, tmp_path, monkeypatch):
-    build = graph._build
+    build = verify.build_model
 
     def wrong(*arguments):
         model = build(*arguments)
@@ -411,7 +440,7 @@ def test_a_file_that_fails_its_verification_is_not_written(export, runs, tmp_pat
         weights.raw_data = bytes(reversed(weights.raw_data[:4])) + weights.raw_data[4:]
         return model
 
-    monkeypatch.setattr(graph, "_build", wrong)
+    monkeypatch.setattr(verify, "build_model", wrong)
     before = tree(tmp_path)
     ended = export("clip", "--quiet")
     assert ended.code == 2

@@ -198,8 +198,8 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("options", "reason"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_line_before_anything_runs(evaluate, monkeypatch, options, reason):
-    for name in ("cartpole_cli.scoring.scorecard.load_candidate", "cartpole_cli.scoring.suite_report.load_candidate"):
-        monkeypatch.setattr(name, lambda *arguments: pytest.fail("something was played"))
+    loaded = "cartpole_cli.scoring.candidates.load_candidate"
+    monkeypatch.setattr(loaded, lambda *arguments, **options: pytest.fail("something was played"))
     Path("flat.toml").write_text(MINE.replace("[5, 20]", "5").replace("[0.5, 1]", "1"), encoding="utf-8")
     ended = evaluate("force.onnx", *options)
     assert (ended.code, ended.out) == (2, "")
@@ -237,6 +237,6 @@ def test_a_heat_map_without_matplotlib_is_one_line_that_names_the_extra(evaluate
 
 def test_the_same_target_twice_is_filmed_once(evaluate, monkeypatch):
     films = []
-    monkeypatch.setattr("cartpole_cli.scoring.scorecard.film", lambda *arguments, **options: films.append(arguments))
+    monkeypatch.setattr("cartpole_cli.environments.film.film", lambda *arguments: films.append(arguments))
     assert evaluate("force.onnx", "force.onnx", "--episodes", 2, "--video", "x.mp4").code == 0
     assert len(films) == 1

@@ -120,6 +120,15 @@ def test_an_export_plays_no_environment_of_the_file(capsys):
     assert not MARK.exists()
 
 
+def test_a_recipe_that_is_not_understood_names_no_environment(capsys):
+    content = load_checkpoint(Path("runs/run/best.pth"), "policy")
+    save_checkpoint(Path("old.pth"), content | {"recipe": content["recipe"] + "[wind]\nspeed = 3\n"})
+    ended = captured(capsys, "eval", "old.pth", "--episodes", "2")
+    assert ended.code == 0
+    assert ended.err.endswith("scored on CartPole-v1\n")
+    assert not MARK.exists()
+
+
 def test_a_run_that_cannot_be_tested_again_is_listed_with_the_reason(capsys):
     assert f"environment.id = {ID!r}: no file may" in captured(capsys, "best", "--confirm", "2", "--json").out
     assert not MARK.exists()

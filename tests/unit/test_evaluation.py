@@ -213,7 +213,10 @@ class Scripted:
 
 @pytest.mark.parametrize("truncates", [False, True])
 def test_play_counts_first_episodes_only(truncates: bool) -> None:
-    assert play(_policy([0, 1]), Scripted(truncates=truncates)).tolist() == [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]
+    assert play(_policy([0, 1]).greedy_action, Scripted(truncates=truncates)).tolist() == [
+        [1.0, 2.0, 3.0],
+        [2.0, 4.0, 6.0],
+    ]
 
 
 def test_the_evaluator_divides_by_the_horizon_and_closes_its_judge() -> None:

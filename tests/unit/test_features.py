@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cartpole_cli.actions import PUSHES
-from cartpole_cli.deploy.graph import export_policy
 from cartpole_cli.deploy.onnx_policy import OnnxPolicy
+from cartpole_cli.deploy.verify import export_policy
 from cartpole_cli.policy.features import build_features
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams

@@ -57,7 +57,7 @@ FILES = {
 def test_a_file_for_one_observation_takes_many_and_stays_the_same(content):
     policy = OnnxPolicy(content, "x.onnx")
     assert not policy.takes_batches
-    rewritten = batched(policy, content, "x.onnx")
+    rewritten = batched(policy)
     assert rewritten.takes_batches
     states = torch.randn(300, 4, generator=torch.Generator().manual_seed(1)) * 3
     torch.testing.assert_close(rewritten.values(states), policy.values(states), rtol=1e-4, atol=1e-5)
@@ -66,11 +66,11 @@ def test_a_file_for_one_observation_takes_many_and_stays_the_same(content):
 def test_a_file_that_takes_batches_is_left_alone():
     content = model(*PLAIN, shape=None)
     policy = OnnxPolicy(content, "x.onnx")
-    assert batched(policy, content, "x.onnx") is policy
+    assert batched(policy) is policy
 
 
 def test_a_file_whose_rows_would_mix_is_left_alone():
     content = model(*PLAIN[:3], ("MatMul", "t v", "y"), ("ReduceMax", "y", "most"), ("Sub", "y most", "out"))
     policy = OnnxPolicy(content, "x.onnx")
     assert not policy.takes_batches
-    assert batched(policy, content, "x.onnx") is policy
+    assert batched(policy) is policy

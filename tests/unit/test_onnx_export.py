@@ -13,8 +13,8 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 from cartpole_cli.actions import FORCE, PUSHES, Continuous, Discrete
-from cartpole_cli.deploy import graph
-from cartpole_cli.deploy.graph import Export, export_policy
+from cartpole_cli.deploy import verify
+from cartpole_cli.deploy.verify import Export, export_policy
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
@@ -310,14 +310,14 @@ MISTAKES = [one_weight, shifted_bias, not_a_number, negated, other_activation, c
 
 
 def export_with(monkeypatch, mistake, policy: PolicyNetwork) -> Export:
-    build = graph._build
+    build = verify.build_model
 
     def wrong(*arguments):
         model = build(*arguments)
         mistake(model)
         return model
 
-    monkeypatch.setattr(graph, "_build", wrong)
+    monkeypatch.setattr(verify, "build_model", wrong)
     return export(policy)
 
 
@@ -334,13 +334,13 @@ def test_an_unlimited_observation_is_caught(monkeypatch):
 
 
 def test_other_episodes_are_caught(monkeypatch):
-    play = graph.play
+    play = verify.play
 
-    def longer_by_a_step(policy, judge):
-        returns = play(policy, judge)
-        return returns + 1 if isinstance(policy, graph.OnnxPolicy) else returns
+    def longer_by_a_step(act, judge):
+        returns = play(act, judge)
+        return returns + 1 if isinstance(act.__self__, verify.OnnxPolicy) else returns
 
-    monkeypatch.setattr(graph, "play", longer_by_a_step)
+    monkeypatch.setattr(verify, "play", longer_by_a_step)
     with pytest.raises(CartpoleError, match="episodes"):
         export(policy_of("discrete"))
 

@@ -7,7 +7,7 @@ import pytest
 
 from cartpole_cli.scoring.page.episodes import Episodes
 from cartpole_cli.scoring.page.physics import Sliders, is_upright, page_step, push
-from cartpole_cli.scoring.page.simulate import play
+from cartpole_cli.scoring.page.simulate import simulate
 from cartpole_cli.scoring.page.timing import Pushes, timing
 
 DEFAULT = {"gravity": 9.8, "cart_mass": 1.0, "pole_length": 1.0}
@@ -81,7 +81,7 @@ def played_states(starts, rows, timings):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cartpole_cli.scoring.page.simulate.page_step", record)
-        play(lambda seen: np.float64(seen) @ GAINS, episodes, lambda done: None)
+        simulate(lambda seen: np.float64(seen) @ GAINS, episodes, lambda done: None)
     return np.stack([np.array(starts).T, *states])
 
 

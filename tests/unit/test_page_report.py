@@ -7,11 +7,11 @@ import pytest
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.intervals import mean, mean_of_shares, share
-from cartpole_cli.scoring.page.episodes import draw_episodes
+from cartpole_cli.scoring.page.episodes import sample_episodes
 from cartpole_cli.scoring.page.outcomes import outcomes
 from cartpole_cli.scoring.page.physics import STEPS_PER_SECOND
-from cartpole_cli.scoring.page.report import play_suite
-from cartpole_cli.scoring.page.simulate import Played
+from cartpole_cli.scoring.page.report import report_on
+from cartpole_cli.scoring.page.simulate import Course
 from cartpole_cli.scoring.page.suite import Condition, Suite
 from cartpole_cli.scoring.page.suite_files import load_suite
 
@@ -23,7 +23,7 @@ def condition(**fields) -> Condition:
 
 
 def drawn(**fields):
-    return draw_episodes(condition(**fields), seconds=60.0, seed=0, episodes_per_cell=None)
+    return sample_episodes(condition(**fields), seconds=60.0, seed=0, episodes_per_cell=None)
 
 
 def none(observation):
@@ -47,7 +47,7 @@ def swing_up(observation):
 
 def report(pilot, *conditions, seconds=20, **options):
     suite = Suite.model_validate({"seconds": seconds, "condition": list(conditions)})
-    return play_suite(pilot, suite, **{"seed": 0, "episodes": None, "on_step": lambda done, total: None, **options})
+    return report_on(pilot, suite, **{"seed": 0, "episodes": None, "on_step": lambda done, total: None, **options})
 
 
 # Figures
@@ -105,7 +105,7 @@ def test_the_overall_interval_of_the_page_suites_sizes_holds_the_truth(p):
 def played(*upright):
     """Stretches of (seconds, whether upright), on the rail."""
     rows = np.concatenate([np.full(round(length * STEPS_PER_SECOND), is_up) for length, is_up in upright])
-    return Played(rows[:, None], np.ones_like(rows)[:, None])
+    return Course(rows[:, None], np.ones_like(rows)[:, None])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_off_the_rail_at_the_end_is_not_standing_and_before_it_only_off_the_rail
     upright = np.ones((1001, 3), dtype=bool)
     on_rail = upright.copy()
     on_rail[100, 1] = on_rail[900, 2] = False
-    given = outcomes(Played(upright, on_rail))
+    given = outcomes(Course(upright, on_rail))
     assert given.stands.tolist() == [True, True, False]
     assert given.on_rail.tolist() == [True, False, False]
 
@@ -168,7 +168,7 @@ def test_other_seeds_and_names_draw_other_numbers_and_the_same_ones_the_same():
     assert (first.start == again.start).all()
     assert (first.late == again.late).all()
     assert (first.start != drawn(name="other").start).any()
-    other = draw_episodes(condition(pushes=PUSHES), seconds=60.0, seed=1, episodes_per_cell=None)
+    other = sample_episodes(condition(pushes=PUSHES), seconds=60.0, seed=1, episodes_per_cell=None)
     assert (first.start != other.start).any()
     assert (first.late != other.late).any()
 

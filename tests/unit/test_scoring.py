@@ -9,12 +9,17 @@ from torch import Tensor
 
 from cartpole_cli.actions import FORCE, PUSHES, Discrete
 from cartpole_cli.environments.build import build_judge
-from cartpole_cli.environments.interface import Transition
+from cartpole_cli.environments.interface import CartPoleEnvironment, Transition
 from cartpole_cli.environments.judge import GymnasiumCartPole
+from cartpole_cli.environments.physics import Physics
+from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
-from cartpole_cli.scoring.motion import score
-from cartpole_cli.scoring.scorecard import compare
+from cartpole_cli.recipe.recipe import Recipe
+from cartpole_cli.scoring.candidates import Candidate
+from cartpole_cli.scoring.motion import MotionMeter
+from cartpole_cli.scoring.scorecard import Scored, Terms, compare, score, watching
+from cartpole_cli.tasks import PHYSICS
 from cartpole_cli.training.evaluation import play
 
 TWO_PUSHES = Discrete(2)
@@ -60,6 +65,8 @@ def scripted(positions, ends, *, rewards=None, actions=TWO_PUSHES, truncates=Fal
     )
     if forces is not None:
         environment.force, environment.seconds = torch.zeros(1, num_envs), torch.full((1, num_envs), 0.02)
+        environment.physics, environment.position_limit = Physics.constant(PHYSICS, 1, num_envs), 2.4
+        environment.reached = environment.observation
     return environment
 
 
@@ -74,7 +81,10 @@ def judge(num_episodes: int = 5, *, continuous: bool = False, limit: int = 500) 
 
 
 def scored(act, environment, *, on_step=lambda done: None):
-    return score(act, environment, set_name="test", on_step=on_step)
+    """The returns of the first episodes, and the motion, if there are cart-poles."""
+    meter = MotionMeter(environment) if isinstance(environment, CartPoleEnvironment) else None
+    returns = play(act, environment, watching([meter, None], on_step))
+    return tuple(returns[0].tolist()), meter and meter.motion()
 
 
 # Motion
@@ -87,9 +97,8 @@ def test_motion_is_the_mean_over_the_steps_of_the_first_episodes():
     forces = [[4.0, 10.0], [-6.0, 0.0], [9.0, -1.0]]
     done: list[int] = []
     environment = scripted(positions, (2, 3), forces=forces)
-    evaluation, motion = scored(replay(*[[0, 0]] * 3), environment, on_step=done.append)
-    assert evaluation.set_name == "test"
-    assert evaluation.returns == (2.0, 3.0)
+    returns, motion = scored(replay(*[[0, 0]] * 3), environment, on_step=done.append)
+    assert returns == (2.0, 3.0)
     assert motion.mean_abs_position == pytest.approx(7 / 5)
     assert motion.effort == pytest.approx(21 / 5)
     # Two switches (a force of 0 is none, but its sign is not forgotten) in 5 steps of 0.02 s.
@@ -150,15 +159,15 @@ def test_swing_up_on_either_backend_has_motion(continuous):
 
 
 def test_an_episode_ended_by_the_time_limit_ends_too():
-    evaluation, _ = scored(replay([0], [1], [1]), scripted([[0.0]], (3,), truncates=True))
-    assert evaluation.returns == (3.0,)
+    returns, _ = scored(replay([0], [1], [1]), scripted([[0.0]], (3,), truncates=True))
+    assert returns == (3.0,)
 
 
 def test_another_tasks_returns_are_sums_of_rewards_and_it_has_no_motion():
     rewards = [[-1.5, 2.0], [0.25, 4.0], [100.0, -8.0]]
     environment = scripted([[0.0, 0.0]], (2, 3), rewards=rewards, actions=Discrete(3))
-    evaluation, motion = scored(replay([0, 2], [1, 1], [2, 0]), environment)
-    assert evaluation.returns == (-1.25, -2.0)
+    returns, motion = scored(replay([0, 2], [1, 1], [2, 0]), environment)
+    assert returns == (-1.25, -2.0)
     assert motion is None
 
 
@@ -168,10 +177,10 @@ def test_another_tasks_returns_are_sums_of_rewards_and_it_has_no_motion():
 @pytest.mark.parametrize(("continuous", "push"), [(False, 1), (True, 10.0), (True, 4.0), (True, -25.0)])
 def test_a_constant_push_is_its_own_effort_and_never_switches(continuous, push):
     shape = (1, 5, 1) if continuous else (1, 5)
-    evaluation, motion = scored(lambda _: torch.full(shape, push), judge(continuous=continuous))
+    returns, motion = scored(lambda _: torch.full(shape, push), judge(continuous=continuous))
     assert motion.effort == (min(abs(push), 10.0) if continuous else 10.0)
     assert motion.switches_per_second == 0.0
-    assert all(8 <= steps <= 40 for steps in evaluation.returns)
+    assert all(8 <= steps <= 40 for steps in returns)
 
 
 @pytest.mark.parametrize("continuous", [False, True])
@@ -184,8 +193,8 @@ def test_alternating_pushes_switch_at_every_step_but_the_first(continuous):
         push = torch.full(observation.shape[:2], steps % 2)
         return (push * 20.0 - 10.0).unsqueeze(-1) if continuous else push
 
-    evaluation, motion = scored(act, judge(continuous=continuous, limit=30))
-    total = sum(evaluation.returns)
+    returns, motion = scored(act, judge(continuous=continuous, limit=30))
+    total = sum(returns)
     assert motion.effort == 10.0
     assert motion.switches_per_second == pytest.approx(50 * (total - 5) / total)
 
@@ -207,17 +216,20 @@ def test_returns_are_those_of_play():
     def act(observation: Tensor) -> Tensor:
         return (observation[..., 2] + 0.3 * observation[..., 3] > 0).long()
 
-    evaluation, _ = scored(act, judge(20, limit=200))
-    assert list(evaluation.returns) == play(SimpleNamespace(greedy_action=act), judge(20, limit=200))[0].tolist()
+    returns, _ = scored(act, judge(20, limit=200))
+    assert list(returns) == play(act, judge(20, limit=200))[0].tolist()
 
 
 # Which is better
 
 
+def card_of(target, returns, task=None, *, limit: int = 500, study=None) -> Scored:
+    card = {"target": target, "returns": returns, "study": study, "max_episode_steps": limit}
+    return Scored(card, task or NativeEnvironment(), None)
+
+
 def test_every_pair_of_scorecards_is_compared_in_their_order():
-    returns = {"a": [1.0, 1.0], "b": [2.0, 0.0], "c": [3.0, 3.0]}
-    task = {"environment": "CartPole-v1", "study": None, "at_95_percent": 0, "max_episode_steps": 500}
-    cards = [{"target": name, "returns": values, **task} for name, values in returns.items()]
+    cards = [card_of("a", [1.0, 1.0]), card_of("b", [2.0, 0.0]), card_of("c", [3.0, 3.0])]
     pairs = compare(cards)
     assert [(pair["first"], pair["second"], pair["probability"]) for pair in pairs] == [
         ("a", "b", 0.5),
@@ -225,8 +237,72 @@ def test_every_pair_of_scorecards_is_compared_in_their_order():
         ("b", "c", 0.0),
     ]
     assert compare(cards[:1]) == []
-    other = {"environment": "Acrobot-v1", "at_95_percent": None}
-    assert compare([cards[0], cards[1] | other]) == []
-    assert compare([cards[0], cards[1] | {"max_episode_steps": 1000}]) == []
-    assert compare([cards[0], cards[1] | {"study": "study"}]) == []
-    assert len(compare([cards[0], cards[1] | {"environment": "ContinuousCartPole-v1"}])) == 1
+    assert compare([cards[0], card_of("b", [2.0, 0.0], limit=1000)]) == []
+    assert compare([cards[0], card_of("b", [2.0, 0.0], study="study")]) == []
+
+
+def task_of(**fields) -> NativeEnvironment:
+    return NativeEnvironment.model_validate(fields)
+
+
+def gymnasiums(name: str) -> GymnasiumEnvironment:
+    return GymnasiumEnvironment(backend="gymnasium", id=name)
+
+
+HEAVY = {"physics": {"cart_mass": 2.0}}
+SAME = {
+    "pushes and forces": (task_of(), task_of(id="ContinuousCartPole-v1")),
+    "on either backend": (task_of(), gymnasiums("CartPole-v1")),
+    "trained with more environments": (task_of(**HEAVY, num_envs=1), task_of(**HEAVY, num_envs=8)),
+    "pushes and forces in other physics": (task_of(**HEAVY), task_of(id="ContinuousCartPole-v1", **HEAVY)),
+    "another task": (gymnasiums("Acrobot-v1"), gymnasiums("Acrobot-v1")),
+}
+DIFFERENT = {
+    "physics": (task_of(), task_of(**HEAVY)),
+    "another mass": (task_of(physics={"cart_mass": 3.0}), task_of(**HEAVY)),
+    "pushed around": (task_of(), task_of(disturb={"push_rate": 1.0})),
+    "another limit": (task_of(), task_of(position_limit=3.0)),
+    "another start": (task_of(), task_of(start={"balance": 0.0, "anywhere": 1.0})),
+    "another task": (task_of(), gymnasiums("Acrobot-v1")),
+    "swing-up": (task_of(), task_of(id="CartPoleSwingUp-v1")),
+    "the judge's own simulator": (task_of(id="CartPoleSwingUp-v1"), gymnasiums("cartpole_cli/CartPoleSwingUp-v1")),
+}
+
+
+@pytest.mark.parametrize("tasks", SAME.values(), ids=SAME)
+def test_what_was_scored_from_the_same_states_in_the_same_physics_is_compared(tasks):
+    assert len(compare([card_of("a", [1.0, 1.0], tasks[0]), card_of("b", [2.0, 0.0], tasks[1])])) == 1
+
+
+@pytest.mark.parametrize("tasks", DIFFERENT.values(), ids=DIFFERENT)
+def test_what_was_scored_otherwise_is_not(tasks):
+    assert compare([card_of("a", [1.0, 1.0], tasks[0]), card_of("b", [2.0, 0.0], tasks[1])]) == []
+
+
+# A recording
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"id": "ContinuousCartPole-v1"}, {**HEAVY, "disturb": {"push_rate": 2.0}}, {"id": "CartPoleSwingUp-v1"}],
+    ids=["CartPole-v1", "ContinuousCartPole-v1", "other physics", "swing-up"],
+)
+def test_what_is_filmed_is_the_first_episode_that_was_scored(environment, stochastic):
+    recipe = Recipe(environment=task_of(**environment, max_episode_steps=60))
+    actions = FORCE if environment.get("id", "").startswith("Continuous") else PUSHES
+    sizes = {"observation_size": 4, "hidden_sizes": (16,), "activation": "tanh", "value_network": False}
+    policy = PolicyNetwork(Architecture(actions=actions, **sizes), Streams([0], "cpu"))
+    candidate = Candidate("it", policy, recipe, torch.device("cpu"))
+    result = score(candidate, Terms(episodes=8, seed=5, stochastic=stochastic), record=True)
+    states = result.recording.states
+    start = build_judge(recipe.environment, Streams([5], name="eval"), 8, 1).observation[0, 0]
+    torch.testing.assert_close(torch.tensor(states[0]), start)
+    if recipe.environment.counts_steps:
+        assert len(states) == result.card["returns"][0] + 1
+    plain = score(candidate, Terms(episodes=8, seed=5, stochastic=stochastic))
+    assert plain.card == result.card
+    assert plain.recording is None
+    other = score(candidate, Terms(episodes=8, seed=5, stochastic=not stochastic), record=True)
+    assert states != other.recording.states
+    assert states[0] == other.recording.states[0]

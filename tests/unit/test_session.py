@@ -21,6 +21,7 @@ from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.runs.session import Session
 from cartpole_cli.runs.trailer import digest_of
 from cartpole_cli.training.build import build_evaluator
+from cartpole_cli.training.evaluation import play
 
 CPU = torch.device("cpu")
 FILES = {"recipe.toml", "run.json", "metrics.jsonl", "best.pth", "best.json", "last.pth", "evaluation.json"}
@@ -244,7 +245,7 @@ def test_a_run_is_running_until_it_is_finished(tmp_path):
     written = manifest(session)
     assert written["status"] == summary.status == "finished"
     assert written["env_steps"] == summary.env_steps == 256
-    assert (written["recipe"], written["algorithm"], written["environment"]) == ("r", "reinforce", "CartPole-v1")
+    assert (written["recipe"], written["algorithm"], written["environment"]) == ("small", "ppo", "CartPole-v1")
     assert written["seed"] == 3
     assert written["device"] == "cpu"
     assert written["threads"] == 1
@@ -372,19 +373,29 @@ def test_a_films_policy_is_the_one_of_its_iteration(tmp_path, monkeypatch):
     states = torch.randn(1, 64, 4, generator=torch.Generator().manual_seed(0))
     filmed: list[torch.Tensor] = []
 
-    def record(act, task, path, *, seed):
-        assert (task, path.suffix, seed) == (recipe.environment, ".mp4", 3)
+    def record(act, judge, recording):
         filmed.append(act(states))
+        return play(act, judge, recording)
 
     recipe = small(2, render_every=1)
     recipe = recipe.model_copy(
         update={"environment": recipe.environment.model_copy(update={"id": "ContinuousCartPole-v1"})}
     )
-    monkeypatch.setattr(seed_run, "film", record)
+    monkeypatch.setattr(seed_run, "play", record)
     session, _ = train(recipe, tmp_path)
     assert len(filmed) == 2
     assert not torch.equal(filmed[0], filmed[1])
     assert torch.equal(filmed[1], session.trainer.policy.greedy_action(states))
+
+
+@pytest.mark.parametrize("environment", [{}, {"physics": {"gravity": 20.0}, "disturb": {"push_rate": 5.0}}], ids=str)
+def test_a_film_is_of_the_selection_sets_first_episode(tmp_path, monkeypatch, environment):
+    recipe, filmed = small(2, render_every=1, evaluate_every=1).model_dump(), []
+    recipe["environment"] |= environment
+    monkeypatch.setattr(seed_run, "film", lambda recording, path: filmed.append((path.suffix, len(recording.states))))
+    with session_of(Recipe.model_validate(recipe), tmp_path) as session:
+        evaluations = [report.seeds[0].evaluation for report in session.reports()]
+    assert filmed == [(".mp4", evaluation.returns[0] + 1) for evaluation in evaluations]
 
 
 def test_without_render_every_there_is_no_film(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A condition and a seed -> episodes, drawn before any of them is played."""
+"""A condition and a seed -> episodes, with all that is random about them."""
 
 import itertools
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def cells(condition: Condition) -> list[tuple[float, float, float]]:
     return list(itertools.product(condition.gravity, condition.cart_mass, condition.pole_length))
 
 
-def draw_episodes(condition: Condition, *, seconds: float, seed: int, episodes_per_cell: int | None) -> Episodes:
+def sample_episodes(condition: Condition, *, seconds: float, seed: int, episodes_per_cell: int | None) -> Episodes:
     """The episodes of a condition; the numbers depend on the seed and the condition's name only."""
     per_cell = episodes_per_cell or condition.episodes
     settings = np.repeat(np.array(cells(condition)), per_cell, axis=0)

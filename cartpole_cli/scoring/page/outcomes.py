@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cartpole_cli.scoring.page.physics import STEPS_PER_SECOND, Flags, Floats
-from cartpole_cli.scoring.page.simulate import Played
+from cartpole_cli.scoring.page.simulate import Course
 
 FINAL_SECONDS = 5
 STEADY_SECONDS = 1
@@ -26,15 +26,15 @@ class Outcomes:
     steady that stays upright for at least 1 s."""
 
 
-def outcomes(played: Played) -> Outcomes:
+def outcomes(course: Course) -> Outcomes:
     """Judge each episode."""
     final = FINAL_SECONDS * STEPS_PER_SECOND
-    stands = (played.upright & played.on_rail)[-final:].all(axis=0)
-    recovery = np.array([_longest_gap(row) for row in played.upright.T])
+    stands = (course.upright & course.on_rail)[-final:].all(axis=0)
+    recovery = np.array([_longest_gap(row) for row in course.upright.T])
     return Outcomes(
         stands=np.asarray(stands),
-        on_rail=np.asarray(played.on_rail.all(axis=0)),
-        upright=played.upright[1:].mean(axis=0),
+        on_rail=np.asarray(course.on_rail.all(axis=0)),
+        upright=course.upright[1:].mean(axis=0),
         recovery=np.where(stands, recovery, np.nan),
     )
 

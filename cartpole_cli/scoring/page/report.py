@@ -8,17 +8,17 @@ import numpy as np
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.intervals import mean, mean_of_shares, share
-from cartpole_cli.scoring.page.episodes import Episodes, cells, draw_episodes
+from cartpole_cli.scoring.page.episodes import Episodes, cells, sample_episodes
 from cartpole_cli.scoring.page.outcomes import Outcomes, outcomes
 from cartpole_cli.scoring.page.physics import Floats
-from cartpole_cli.scoring.page.simulate import Pilot, play
+from cartpole_cli.scoring.page.simulate import Pilot, simulate
 from cartpole_cli.scoring.page.suite import Condition, Suite
 
 BATCH = 4096
-"""Episodes played at once, more or less: more take no less time each, and more memory."""
+"""Episodes simulated at once, more or less: more take no less time each, and more memory."""
 
 
-def play_suite(
+def report_on(
     pilot: Pilot, suite: Suite, *, seed: int, episodes: int | None, on_step: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """Put a policy to all conditions, side by side.
@@ -26,7 +26,7 @@ def play_suite(
     Args:
         pilot: the policy.
         suite: the conditions.
-        seed: of everything that is drawn.
+        seed: of all that is random.
         episodes: of each condition (each cell of a grid), instead of the suite's own numbers.
         on_step: told the number of steps done, and of all.
 
@@ -39,19 +39,19 @@ def play_suite(
     groups = list(_groups(suite, episodes))
     results: list[Outcomes] = []
     for place, group in enumerate(groups):
-        drawn = [
-            draw_episodes(condition, seconds=suite.seconds, seed=seed, episodes_per_cell=episodes)
+        parts = [
+            sample_episodes(condition, seconds=suite.seconds, seed=seed, episodes_per_cell=episodes)
             for condition in group
         ]
-        together = Episodes.joined(drawn)
+        together = Episodes.joined(parts)
         steps = together.num_steps
 
         def tell(done: int, before: int = place * steps, total: int = len(groups) * steps) -> None:
             on_step(before + done, total)
 
-        played = play(pilot, together, tell)
-        bounds = np.cumsum([0, *(part.start.shape[1] for part in drawn)]).tolist()
-        results += [outcomes(played.of(first, end)) for first, end in itertools.pairwise(bounds)]
+        course = simulate(pilot, together, tell)
+        bounds = np.cumsum([0, *(part.start.shape[1] for part in parts)]).tolist()
+        results += [outcomes(course.of(first, end)) for first, end in itertools.pairwise(bounds)]
     judged = list(zip(suite.condition, results, strict=True))
     stands = [result.stands.reshape(condition.num_cells, -1) for condition, result in judged]
     return {

@@ -1,4 +1,4 @@
-"""Play episodes: all at once, and note where the pole and the cart are after every step."""
+"""Simulate episodes, all at once, and note where the pole and the cart are after every step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ Pilot = Callable[[NDArray[np.float32]], Floats]
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
-    """[T + 1, N], the start included."""
+class Course:
+    """The course of N episodes of T steps: [T + 1, N], the start included."""
 
     upright: Flags
     on_rail: Flags
 
-    def of(self, first: int, end: int) -> "Played":
+    def of(self, first: int, end: int) -> "Course":
         """Some of the episodes."""
-        return Played(self.upright[:, first:end], self.on_rail[:, first:end])
+        return Course(self.upright[:, first:end], self.on_rail[:, first:end])
 
 
-def play(pilot: Pilot, episodes: Episodes, on_step: Callable[[int], None]) -> Played:
-    """Play the episodes to their end.
+def simulate(pilot: Pilot, episodes: Episodes, on_step: Callable[[int], None]) -> Course:
+    """Simulate the episodes to their end.
 
     Args:
         pilot: the policy; it sees what the page gives it, and its force is clamped as the page does.
@@ -48,7 +48,7 @@ def play(pilot: Pilot, episodes: Episodes, on_step: Callable[[int], None]) -> Pl
             upright.append(is_upright(state))
             on_rail.append(is_on_rail(state))
             on_step(step + 1)
-    return Played(np.stack(upright), np.stack(on_rail))
+    return Course(np.stack(upright), np.stack(on_rail))
 
 
 def _pushed(state: Floats, strength: Strengths, lifts: Flags) -> Floats:

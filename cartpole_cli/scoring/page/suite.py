@@ -1,4 +1,4 @@
-"""Suites: the validated description of the conditions a policy is put to. Every field is documented here, once.
+"""Suites: the conditions that a policy is put to, validated. Every field is documented here, once.
 
 `suite_files.py` finds and reads suite files and explains what is wrong with them.
 """
@@ -39,43 +39,44 @@ class Pushing(Part):
     """A visitor who pushes again and again, to random sides."""
 
     strength: NumberOrRange[Strength]
-    """Range of a push's strength, 0 to 5; the page's own slider begins at 1."""
+    """How strong each push is, from 0 to 5; the page's own slider begins at 1."""
     every: NumberOrRange[Interval]
-    """Range of the time between pushes, in seconds."""
+    """Seconds between one push and the next."""
     until: Seconds = 40.0
-    """When the visitor leaves, in seconds."""
+    """Seconds after which the visitor pushes no more."""
     lift_fallen: bool = False
-    """Whether a push sets a pole that leans more than 29.7 degrees back there, as the page's clamp does to the letter;
-    else it only gets the velocities. Lifting flatters policies that cannot swing a pole up."""
+    """Whether a push sets a pole that leans more than 29.7 degrees back to 29.7, as the page's clamp does to the
+    letter; if not, the push changes its velocities only. Lifting flatters policies that cannot swing a pole up."""
 
 
 class Condition(Part):
-    """What happens to a policy. Ranges [low, high] are drawn from uniformly, for every episode anew; a number is one
-    without width."""
+    """What happens to a policy. Where a field may be a range, [low, high], each episode draws its own number from it; a
+    number is the same for all."""
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
-    """What to call it."""
+    """The condition's name in tables and in JSON; each condition needs another one."""
     episodes: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """How many; of a grid, in each of its cells."""
+    """Number of episodes; for a grid, in each of its cells."""
     gravity: Annotated[tuple[Annotated[float, Field(ge=0, le=100)], ...], *CELLS] = (9.8,)
-    """Values of the gravity slider, m/s^2 (the page's: 5 to 20). All values of the three sliders make a grid."""
+    """Values of the gravity slider in m/s^2; on the page it goes from 5 to 20. The values of the three sliders make a
+    grid: each combination is a cell."""
     cart_mass: Annotated[tuple[Annotated[float, Field(ge=0.1, le=100)], ...], *CELLS] = (1.0,)
-    """Values of the cart's mass, kg (the page's: 0.2 to 5)."""
+    """Values of the slider for the cart's mass in kg; on the page it goes from 0.2 to 5."""
     pole_length: Annotated[tuple[Annotated[float, Field(ge=0.2, le=20)], ...], *CELLS] = (1.0,)
-    """Values of the pole's whole length, m (the page's: 0.4 to 2)."""
+    """Values of the slider for the pole's whole length in m; on the page it goes from 0.4 to 2."""
     start: Literal["still", "hanging", "wild"] = "still"
-    """still: all four numbers within 0.05 of upright rest, as the page starts; hanging: the same upside down; wild: at
-    most 3 m and 3 m/s, any angle, at most 8 rad/s."""
+    """Where episodes start. still: all four numbers within 0.05 of an upright pole at rest, as on the page; hanging:
+    the same around a hanging pole; wild: within 3 m and 3 m/s, at any angle, within 8 rad/s."""
     frames_per_second: Annotated[float, Field(ge=1, le=1000)] = 60.0
-    """How often the page draws, and asks the policy."""
+    """How many times a second the page draws a frame and asks the policy."""
     model_after: NumberOrRange[Seconds] = (0.0, 0.0)
-    """Range of the time the model takes to load, in seconds: physics runs without a force until then."""
+    """Seconds that the model takes to load; until then the physics runs without a force."""
     hidden_at: NumberOrRange[Seconds] = (20.0, 20.0)
-    """Range of the time at which the tab is hidden, in seconds."""
+    """Seconds after which the tab is hidden."""
     hidden_for: NumberOrRange[Seconds] = (0.0, 0.0)
-    """Range of how long it is hidden, in seconds: one force is held. 0: never."""
+    """Seconds for which the tab is hidden, while the last force goes on acting; 0: never."""
     pushes: Pushing | None = None
-    """Pushes; unset: none."""
+    """A visitor's pushes; unset: there are none."""
 
     @property
     def num_cells(self) -> int:
@@ -87,11 +88,11 @@ class Suite(Part):
     """Conditions, and how long each episode lasts."""
 
     seconds: Annotated[float, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 60.0
-    """Of each episode."""
+    """Length of each episode, in seconds."""
     cart_pole_episodes: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Episodes of Gymnasium's CartPole-v1 beside the page's; 0: none."""
+    """Episodes of Gymnasium's CartPole-v1 (or ContinuousCartPole-v1) that are scored besides; 0: none."""
     condition: Annotated[tuple[Condition, ...], Field(strict=False, min_length=1, max_length=200)]
-    """The conditions, each a [[condition]]."""
+    """The conditions that a policy is put to, each a table of its own, [[condition]]."""
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> "Suite":
