@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Ended, captured, process
+from commands import captured
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -63,19 +63,13 @@ def _brief_suite(tmp_path: Path) -> None:
     (tmp_path / BRIEF).write_text(suite.replace("\nseconds = 60\n", "\nseconds = 6\n"), encoding="utf-8")
 
 
-def run(capfd: pytest.CaptureFixture[str], line: str) -> Ended:
-    words = shortened(line)
-    if words[0] == "recipes":  # typer hands over a context of a class that the types checked here do not know
-        return process(*words)
-    return captured(capfd, *words)
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_cartpole_command_works_one_after_the_other(document, capfd):
     for line in shell_lines(document):
         if not line.startswith("cartpole "):
             continue
-        ended = run(capfd, SUBSTITUTION.sub(lambda inner: run(capfd, inner[1]).out.strip(), line))
+        line = SUBSTITUTION.sub(lambda inner: captured(capfd, *shortened(inner[1])).out.strip(), line)  # noqa: PLW2901
+        ended = captured(capfd, *shortened(line))
         assert ended.code == 0 or ("--threshold" in line and ended.code == 1), (line, ended)
 
 

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -129,14 +129,6 @@ OF_DIFFERENT_LENGTHS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
 }
 BOTH_HEADS = pytest.mark.parametrize("task", ["CartPole-v1", "ContinuousCartPole-v1"])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _recipe(

@@ -5,7 +5,6 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +46,6 @@ CASES = [
     for environment in ENVIRONMENTS
     if environment != "gymnasium-vector" or name in {"ppo", "reinforce"}
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def recipe_of(algorithm: str = "ppo", environment: str = "native", **trainer: Any) -> Recipe:
