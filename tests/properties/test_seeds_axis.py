@@ -24,6 +24,7 @@ from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.reports import Report, SeedReport
 from cartpole_cli.training.trainer import Trainer
 
+pytestmark = pytest.mark.unchecked  # but for what trains every algorithm
 SEEDS = (11, 12, 13)
 PPO = PPORecipe(steps_per_iteration=32, num_epochs=3, minibatch_size=64)
 ALGORITHMS = {
@@ -190,6 +191,7 @@ def _assert_each_seed_equals_solo(recipe: Recipe, num_iterations: int, seeds: Se
     return reports
 
 
+@pytest.mark.checked
 @BOTH_HEADS
 @EACH_ALGORITHM
 def test_a_seed_is_its_solo_run_for_six_iterations(algorithm: Any, task: str) -> None:
@@ -198,6 +200,7 @@ def test_a_seed_is_its_solo_run_for_six_iterations(algorithm: Any, task: str) ->
     assert [report.seeds[1].evaluation is not None for report in reports] == [False, True] * 3
 
 
+@pytest.mark.checked
 @BOTH_HEADS
 @EACH_GROUP_ALGORITHM
 def test_a_seed_with_groups_is_its_solo_run_until_its_reference_was_renewed(algorithm: Any, task: str) -> None:
