@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, Ended, captured, heavy_imports, process, train_tiny
+from commands import COMMAND, Ended, heavy_imports, process, train_tiny
 
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
 from cartpole_cli.runs.lock import FolderLock
@@ -51,12 +51,12 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def best(capfd, monkeypatch):
+def best(cartpole, monkeypatch):
     def run(*arguments: str, **environment: str) -> Ended:
         with monkeypatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            ended = captured(capfd, "best", *arguments)
+            ended = cartpole("best", *arguments)
         assert "Traceback" not in ended.err
         return ended
 

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
-from commands import COMMAND, Ended, captured, heavy_imports, in_terminal, plain, process
+from commands import COMMAND, Ended, heavy_imports, in_terminal, plain, process
 from commands import TINY as CHANGES
 
 from cartpole_cli.cli import train_display as console
@@ -35,12 +34,6 @@ RESULT_KEYS = {
     "solved",
 }
 ESCAPE = "\x1b"
-
-
-@pytest.fixture
-def cartpole(capfd):
-    """Run a command in this process; its exit code and all that it wrote."""
-    return partial(captured, capfd)
 
 
 # Help, version, imports

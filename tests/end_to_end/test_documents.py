@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import captured
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -64,12 +63,12 @@ def _brief_suite(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_cartpole_command_works_one_after_the_other(document, capfd):
+def test_every_cartpole_command_works_one_after_the_other(document, cartpole):
     for line in shell_lines(document):
         if not line.startswith("cartpole "):
             continue
-        line = SUBSTITUTION.sub(lambda inner: captured(capfd, *shortened(inner[1])).out.strip(), line)  # noqa: PLW2901
-        ended = captured(capfd, *shortened(line))
+        line = SUBSTITUTION.sub(lambda inner: cartpole(*shortened(inner[1])).out.strip(), line)  # noqa: PLW2901
+        ended = cartpole(*shortened(line))
         assert ended.code == 0 or ("--threshold" in line and ended.code == 1), (line, ended)
 
 
@@ -101,8 +100,8 @@ def test_the_python_in_readme_runs():
 
 
 @pytest.mark.parametrize(("command", "shown"), printed(ROOT / "README.md"), ids=lambda value: str(value)[:40])
-def test_what_readme_shows_is_printed_but_for_its_numbers(command, shown, capfd):
-    ended = captured(capfd, *shlex.split(command)[1:])
+def test_what_readme_shows_is_printed_but_for_its_numbers(command, shown, cartpole):
+    ended = cartpole(*shlex.split(command)[1:])
     got = [_without_numbers(line) for line in (ended.out + ended.err).splitlines()]
     for line in shown:
         if line != "...":

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from commands import CONTINUOUS, Ended, captured, command, heavy_imports, in_terminal, plain, train_tiny
+from commands import CONTINUOUS, command, heavy_imports, in_terminal, plain, train_tiny
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.actions import Discrete
@@ -64,11 +65,8 @@ def runs(trained, tmp_path) -> Path:
 
 
 @pytest.fixture
-def evaluate(capfd):
-    def run(*arguments: object) -> Ended:
-        return captured(capfd, "eval", *arguments)
-
-    return run
+def evaluate(cartpole):
+    return partial(cartpole, "eval")
 
 
 @pytest.fixture

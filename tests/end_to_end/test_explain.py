@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import captured, heavy_imports
+from commands import heavy_imports
 
 from cartpole_cli.recipe.fields import entries
 
 
 @pytest.fixture
-def explain(capfd):
-    return partial(captured, capfd, "recipes", "explain")
+def explain(cartpole):
+    return partial(cartpole, "recipes", "explain")
 
 
 def test_a_field_is_explained_with_default_range_and_sentence(explain):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, Ended, captured
+from commands import COMMAND, Ended
 
 from cartpole_cli.runs.checkpoint import load_checkpoint
 
@@ -141,8 +141,8 @@ print("killed", killed)
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    return partial(captured, capfd, "train")
+def train(cartpole: Callable[..., Ended]) -> Callable[..., Ended]:
+    return partial(cartpole, "train")
 
 
 @pytest.mark.parametrize(("more", "kills"), [(RUN, 50), (STUDY, 15)], ids=["run", "study"])
@@ -161,9 +161,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
         assert len(set(lengths.values())) > 1, f"choose another target: no seed left before the others: {lengths}"
 
 
-def test_resume_says_where_it_goes_on_and_extends_a_run(run: Callable[..., Ended]) -> None:
-    assert run("--recipe", "ppo", "--name", "first", "--quiet", *TINY).code == 0
-    ended = run("--resume", "first", "trainer.num_steps=960")
+def test_resume_says_where_it_goes_on_and_extends_a_run(train: Callable[..., Ended]) -> None:
+    assert train("--recipe", "ppo", "--name", "first", "--quiet", *TINY).code == 0
+    ended = train("--resume", "first", "trainer.num_steps=960")
     assert ended.code == 0, ended.err
     lines = ended.out.splitlines()
     assert any(line.startswith("resuming runs/first after 20 iterations, 640 steps") for line in lines)
@@ -182,13 +182,13 @@ def test_resume_says_where_it_goes_on_and_extends_a_run(run: Callable[..., Ended
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
-    arguments: tuple[str, ...], reason: str, run: Callable[..., Ended]
+    arguments: tuple[str, ...], reason: str, train: Callable[..., Ended]
 ) -> None:
-    assert reason in run(*arguments).line
+    assert reason in train(*arguments).line
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_a_run_at_once_without_damage(number: signal.Signals, run: Callable[..., Ended]) -> None:
+def test_a_second_signal_ends_a_run_at_once_without_damage(number: signal.Signals, train: Callable[..., Ended]) -> None:
     """The iteration under way is a long one: 4,000 steps in each of 4 environments, and then 10 epochs."""
     slow = ("algorithm.steps_per_iteration=4000", "algorithm.num_epochs=10", "trainer.num_steps=100_000_000")
     options = ("--recipe", "ppo", "--name", "run", *TINY, *slow, "trainer.checkpoint_every=1")
@@ -208,4 +208,4 @@ def test_a_second_signal_ends_a_run_at_once_without_damage(number: signal.Signal
     assert running.returncode != 0
     assert "Traceback" not in output
     assert load_checkpoint(Path("runs/run/last.pth"), "training")["trainer"]["iteration"] >= 1
-    assert run("--resume", "run", "--dry-run").code == 0
+    assert train("--resume", "run", "--dry-run").code == 0

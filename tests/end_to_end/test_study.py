@@ -6,11 +6,10 @@ import shutil
 import signal
 import subprocess
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, TINY, Ended, captured, in_terminal, plain
+from commands import COMMAND, TINY, Ended, in_terminal, plain
 
 from cartpole_cli.cli import train_display as console
 from cartpole_cli.recipe.files import load_recipe
@@ -48,11 +47,6 @@ STUDY_KEYS = {
 
 
 LONGER = (*STUDY, "trainer.num_steps=5120")
-
-
-@pytest.fixture
-def cartpole(capfd):
-    return partial(captured, capfd)
 
 
 @pytest.fixture(scope="module")
