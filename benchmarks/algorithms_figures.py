@@ -172,8 +172,7 @@ def draw_pictures(studies: dict[str, Path], groups: dict[str, str], docs: Path) 
             if names:
                 drawn[title] = [read(name, studies[name]) for name in names]
         if drawn:
-            paths = [docs / f"{picture}.svg", docs / f"{picture}.png"]
-            draw(drawn, paths, x_label=X_LABELS["steps"], y_label=Y_LABELS["held-out"])
+            draw(drawn, [docs / f"{picture}.svg"], x_label=X_LABELS["steps"], y_label=Y_LABELS["held-out"])
 
 
 def read(name: str, study: Path) -> Curve:
@@ -194,7 +193,7 @@ def profile(scores: dict[str, Scores], groups: dict[str, str], docs: Path) -> No
     if panels:
         draw(
             panels,
-            [docs / "profiles.svg", docs / "profiles.png"],
+            [docs / "profiles.svg"],
             x_label="tau: mean held-out return over the budget",
             y_label="share of seeds above tau",
         )

@@ -1,5 +1,6 @@
 """Commands of the command line, run here or in a process of their own, and how they ended."""
 
+import ast
 import fcntl
 import os
 import pty
@@ -27,6 +28,7 @@ TINY = (
     "policy.hidden_sizes=[16]",
 )
 """A run of PPO that takes no time: three iterations of 128 steps."""
+HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy", "scipy", "matplotlib", "av", "pygame")
 CONTINUOUS = "environment.id=ContinuousCartPole-v1"
 
 
@@ -66,6 +68,24 @@ def process(*arguments: str) -> Ended:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done = subprocess.run([*COMMAND, *arguments], text=True, timeout=120, check=False, **streams)
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def heavy_imports(*arguments: str, **environment: str) -> list[str]:
+    """Which heavy packages a command imports, in a process of its own, that succeeds and prints."""
+    script = f"""
+import sys
+sys.argv = ["cartpole", *{arguments}]
+from cartpole_cli.cli.app import main
+try:
+    main()
+finally:
+    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+    pipes = {"capture_output": True, "text": True, "timeout": 60}
+    done = subprocess.run([sys.executable, "-c", script], check=False, env=os.environ | environment, **pipes)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    return ast.literal_eval(done.stderr)
 
 
 def start(*arguments: object) -> "subprocess.Popen[str]":

@@ -1,5 +1,60 @@
-"""Before torch is imported: one thread a process, as several of them share the cores."""
+"""How all tests run: on one thread, with shapes checked where it counts, the longest files first."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in the processes of tests
+LONGEST = (
+    "browser/test_browser.py",
+    "properties/test_seeds_axis.py",
+    "properties/test_studies.py",
+    "end_to_end/test_documents.py",
+    "end_to_end/test_kill_and_resume.py",
+    "faults/test_disk_full.py",
+    "end_to_end/test_study.py",
+    "end_to_end/test_eval.py",
+    "end_to_end/test_cli.py",
+    "faults/test_bad_run_files.py",
+    "unit/test_resume.py",
+    "end_to_end/test_benchmarks.py",
+    "end_to_end/test_export.py",
+    "unit/test_trackers.py",
+    "faults/test_bad_onnx.py",
+)
+"""What takes more than ten seconds begins before the rest, so that all processes end together."""
+HERE = Path(__file__).parent
+RUN_AS_USERS_DO = ("browser", "end_to_end", "faults")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Equal bits are promised on one thread only, and a command may have set another number."""
+    import torch
+
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {HERE / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+    for item in items:
+        if item.path.relative_to(HERE).parts[0] in RUN_AS_USERS_DO:
+            item.add_marker("unchecked")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Checks double a training's time: `unchecked` is what repeats trainings that other tests check.
+
+    A `checked` of the test itself goes before its folder's `unchecked`; without either a test is checked.
+    """
+    from jaxtyping import config
+
+    marker = next((mark for mark in item.iter_markers() if mark.name in {"checked", "unchecked"}), None)
+    config.update("jaxtyping_disable", marker is not None and marker.name == "unchecked")
+    return (yield)

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,6 +14,7 @@ from uuid import uuid4
 
 import onnx
 import pytest
+from commands import command
 from exports import CUT_SHORT, RECIPES
 
 HERE = Path(__file__).parent
@@ -123,9 +122,7 @@ def exported(request: pytest.FixtureRequest, site: tuple[Path, str], tmp_path_fa
     """A shipped recipe's ONNX file, trained and exported by the commands, where the page sees it as /models."""
     path = site[0] / "models" / f"{request.param}.onnx"
     runs, changes = str(tmp_path_factory.mktemp("runs")), CUT_SHORT.get(request.param, ())
-    for arguments in (
-        ["train", "--recipe", request.param, "--runs-dir", runs, "--name", "run", "--quiet", *changes],
-        ["export", "run", "--runs-dir", runs, "--output", str(path), "--quiet"],
-    ):
-        subprocess.run([sys.executable, "-m", "cartpole_cli", *arguments], check=True)
+    train = ("train", "--recipe", request.param, "--runs-dir", runs, "--name", "run", "--quiet")
+    assert command(*train, *changes) == 0
+    assert command("export", "run", "--runs-dir", runs, "--output", path, "--quiet") == 0
     return path

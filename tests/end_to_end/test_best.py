@@ -5,18 +5,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, Ended, train_tiny
+from commands import COMMAND, Ended, heavy_imports, process, train_tiny
 
 from cartpole_cli.runs.checkpoint import load_policy, save_checkpoint
 from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.trailer import digest_of, with_trailer
 
 BEST = [*COMMAND, "best"]
-HEAVY = ("torch", "gymnasium", "wandb", "numpy", "onnx", "onnxruntime")
 KEYS = [
     "run",
     "run_dir",
@@ -52,17 +50,17 @@ def trained(tmp_path_factory):
     return runs_dir
 
 
-def best(*arguments: str, **environment: str) -> Ended:
-    done = subprocess.run(
-        [*BEST, *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-        env=os.environ | {"PYTHONUTF8": "1"} | environment,
-    )
-    assert "Traceback" not in done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr)
+@pytest.fixture
+def best(cartpole, monkeypatch):
+    def run(*arguments: str, **environment: str) -> Ended:
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            ended = cartpole("best", *arguments)
+        assert "Traceback" not in ended.err
+        return ended
+
+    return run
 
 
 def make_run(name: str, mean: float, spread: float = 5.0, **changes: object) -> Path:
@@ -90,7 +88,7 @@ def rows(out: str) -> list[list[str]]:
 # The table
 
 
-def test_the_best_run_comes_first_with_what_it_took():
+def test_the_best_run_comes_first_with_what_it_took(best):
     make_run("20310203-040506-my-ppo-s1", 300.0, recipe="my-ppo")
     make_run("20310203-040507-my-ppo-s2", 450.25, recipe="my-ppo")
     ended = best()
@@ -102,7 +100,7 @@ def test_the_best_run_comes_first_with_what_it_took():
     assert "\x1b" not in ended.out
 
 
-def test_runs_that_cannot_be_told_from_the_best_are_marked_and_the_mark_is_explained():
+def test_runs_that_cannot_be_told_from_the_best_are_marked_and_the_mark_is_explained(best):
     make_run("first", 400.0)
     make_run("near", 395.0)
     make_run("far", 300.0)
@@ -111,13 +109,13 @@ def test_runs_that_cannot_be_told_from_the_best_are_marked_and_the_mark_is_expla
     assert [line for line in ended.out.splitlines() if line.startswith("~ not distinguishable")]
 
 
-def test_without_such_runs_nothing_is_explained():
+def test_without_such_runs_nothing_is_explained(best):
     make_run("first", 400.0)
     make_run("far", 300.0)
     assert len(best().out.splitlines()) == 3
 
 
-def test_a_run_scored_only_by_its_selection_is_marked():
+def test_a_run_scored_only_by_its_selection_is_marked(best):
     (make_run("unfinished", 400.0, status="interrupted") / "evaluation.json").unlink()
     out = best().out
     (cells,) = rows(out)
@@ -125,7 +123,7 @@ def test_a_run_scored_only_by_its_selection_is_marked():
     assert out.splitlines()[-1].startswith("* ")
 
 
-def test_broken_runs_are_listed_last_with_the_reason():
+def test_broken_runs_are_listed_last_with_the_reason(best):
     make_run("fine", 100.0)
     (make_run("torn", 500.0) / "evaluation.json").write_text('{"mean_ret')
     (make_run("half", 500.0) / "run.json").unlink()
@@ -141,7 +139,7 @@ def test_broken_runs_are_listed_last_with_the_reason():
     assert "half: run.json: missing" in ended.out
 
 
-def test_runs_beyond_the_limit_are_counted():
+def test_runs_beyond_the_limit_are_counted(best):
     for index in range(23):
         make_run(f"run{index:02}", 100.0 + 20 * index)
     (make_run("torn", 500.0) / "run.json").write_text("")
@@ -152,7 +150,7 @@ def test_runs_beyond_the_limit_are_counted():
     assert len(rows(best("--limit", "99").out)) == 24
 
 
-def test_algorithm_and_environment_choose():
+def test_algorithm_and_environment_choose(best):
     make_run("a", 100.0, algorithm="grpo")
     make_run("b", 200.0, algorithm="ppo")
     make_run("c", 300.0, algorithm="ppo", environment="ContinuousCartPole-v1")
@@ -164,7 +162,7 @@ def test_algorithm_and_environment_choose():
     assert "--environment chooses one" not in best("--algorithm", "grpo").out
 
 
-def test_what_is_compared_is_the_best_of_the_chosen_runs():
+def test_what_is_compared_is_the_best_of_the_chosen_runs(best):
     make_run("other", 450.0, algorithm="grpo")
     make_run("first", 400.0)
     make_run("near", 395.0)
@@ -172,7 +170,7 @@ def test_what_is_compared_is_the_best_of_the_chosen_runs():
     assert [(run["run"], run["distinguishable"]) for run in runs] == [("first", None), ("near", False)]
 
 
-def test_names_cannot_write_to_the_terminal():
+def test_names_cannot_write_to_the_terminal(best):
     make_run("e\x1b[31mvil\nname", 100.0, algorithm="\\u001b[2J", status="\x07")
     out = best().out
     assert len(out.splitlines()) == 2
@@ -180,15 +178,16 @@ def test_names_cannot_write_to_the_terminal():
     assert "e\\x1b[31mvil\\nname" in out
 
 
-def test_brackets_in_names_are_no_markup():
+def test_brackets_in_names_are_no_markup(best):
     make_run("[bold]x", 100.0)
     make_run("[oops]", 50.0)
     assert [cells[0] for cells in rows(best().out)] == ["[bold]x", "[oops]"]
 
 
-def test_an_ascii_world_is_told_in_ascii():
+def test_an_ascii_world_is_told_in_ascii(monkeypatch):
     make_run("über", 100.0)
-    ended = best(PYTHONIOENCODING="ascii")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    ended = process("best")
     assert ended.code == 0
     assert ended.out.isascii()
     assert "\\xfcber" in ended.out
@@ -197,7 +196,7 @@ def test_an_ascii_world_is_told_in_ascii():
 @pytest.mark.parametrize(
     ("columns", "missing"), [(140, []), (80, ["recipe", "time"]), (40, ["env steps", "status"]), (8, ["95 % interval"])]
 )
-def test_a_terminal_gets_what_fits(columns, missing):
+def test_a_terminal_gets_what_fits(best, columns, missing):
     make_run("20310203-040506-ppo-s1", 100.0)
     ended = best(FORCE_COLOR="1", COLUMNS=str(columns))
     assert ended.code == 0
@@ -210,7 +209,7 @@ def test_a_terminal_gets_what_fits(columns, missing):
     assert columns < 40 or "100.0" in table
 
 
-def test_a_folder_without_runs_is_no_mistake():
+def test_a_folder_without_runs_is_no_mistake(best):
     Path("runs").mkdir()
     ended = best()
     assert (ended.code, ended.err) == (0, "")
@@ -221,7 +220,7 @@ def test_a_folder_without_runs_is_no_mistake():
 # Order and choice
 
 
-def test_an_unknown_algorithm_is_a_mistake_and_one_without_runs_is_none():
+def test_an_unknown_algorithm_is_a_mistake_and_one_without_runs_is_none(best):
     make_run("a", 100.0)
     ended = best("--algorithm", "pop")
     assert ended.line == ("error: --algorithm 'pop': unknown; allowed: reinforce, ppo, grpo, dpo; did you mean 'ppo'?")
@@ -229,7 +228,7 @@ def test_an_unknown_algorithm_is_a_mistake_and_one_without_runs_is_none():
     assert best("--algorithm", "dpo") == Ended(0, "no runs to show in runs\n", "")
 
 
-def test_an_environment_that_no_run_is_on_names_those_there_are():
+def test_an_environment_that_no_run_is_on_names_those_there_are(best):
     make_run("a", 100.0)
     make_run("b", 100.0, environment="Acrobot-v1")
     ended = best("--environment", "CartPole-v0")
@@ -239,7 +238,7 @@ def test_an_environment_that_no_run_is_on_names_those_there_are():
     )
 
 
-def test_runs_are_sorted_by_time_or_steps_and_marks_still_refer_to_the_best():
+def test_runs_are_sorted_by_time_or_steps_and_marks_still_refer_to_the_best(best):
     make_run("best", 400.0, seconds=30.0, env_steps=3)
     make_run("fast", 395.0, seconds=10.0, env_steps=2)
     make_run("few", 300.0, seconds=20.0, env_steps=1)
@@ -260,7 +259,7 @@ def test_runs_are_sorted_by_time_or_steps_and_marks_still_refer_to_the_best():
     assert best("--sort", "name").code == 2
 
 
-def test_a_status_chooses():
+def test_a_status_chooses(best):
     make_run("ended", 400.0)
     make_run("stopped", 300.0, status="interrupted")
     (make_run("torn", 500.0) / "run.json").write_text("{")
@@ -269,7 +268,7 @@ def test_a_status_chooses():
     assert best("--status", "runing").code == 2
 
 
-def test_running_runs_are_named_wherever_they_rank():
+def test_running_runs_are_named_wherever_they_rank(best):
     for index in range(3):
         make_run(f"run{index}", 100.0 + index)
     folder = make_run("slow", 1.0, status="running")
@@ -287,7 +286,7 @@ def test_running_runs_are_named_wherever_they_rank():
 # JSON and path
 
 
-def test_json_has_the_same_keys_for_every_run_and_they_are_documented():
+def test_json_has_the_same_keys_for_every_run_and_they_are_documented(best):
     make_run("fine", 400.0)
     (make_run("torn", 400.0) / "run.json").write_text("{")
     ended = best("--json")
@@ -303,14 +302,15 @@ def test_json_has_the_same_keys_for_every_run_and_they_are_documented():
     assert (torn["status"], torn["mean_return"], torn["problem"]) == ("broken", None, "run.json: not valid JSON")
 
 
-def test_path_is_all_that_is_printed():
+def test_path_is_all_that_is_printed(best):
     make_run("second", 300.0)
     make_run("best run", 400.0)
     assert best("--path") == Ended(0, "runs/best run/best.pth\n", "")
     assert best("runs", "--path").out == "runs/best run/best.pth\n"
 
 
-def test_a_path_that_is_no_text_is_printed_as_it_is():
+def test_a_path_that_is_no_text_is_printed_as_it_is(monkeypatch):
+    monkeypatch.setenv("PYTHONUTF8", "1")
     name = os.fsdecode(b"\xff\xfe")
     try:
         make_run(name, 100.0)
@@ -318,11 +318,11 @@ def test_a_path_that_is_no_text_is_printed_as_it_is():
         pytest.skip("this file system takes text only")
     done = subprocess.run([*BEST, "--path"], capture_output=True, timeout=60, check=True)
     assert done.stdout == b"runs/\xff\xfe/best.pth\n"
-    assert best().code == 0
-    assert json.loads(best("--json").out)[0]["run"] == name
+    assert process("best").code == 0
+    assert json.loads(process("best", "--json").out)[0]["run"] == name
 
 
-def test_without_a_best_checkpoint_there_is_a_line_and_exit_code_1():
+def test_without_a_best_checkpoint_there_is_a_line_and_exit_code_1(best):
     (make_run("torn", 400.0) / "run.json").write_text("{")
     (make_run("lost", 400.0) / "best.pth").unlink()
     ended = best("--path")
@@ -331,7 +331,7 @@ def test_without_a_best_checkpoint_there_is_a_line_and_exit_code_1():
 
 
 @pytest.mark.parametrize("arguments", [["none"], ["file"], ["--limit", "0"], ["--confirm", "0"], ["--path", "--json"]])
-def test_a_mistake_has_exit_code_2(arguments):
+def test_a_mistake_has_exit_code_2(best, arguments):
     Path("file").write_text("")
     make_run("run", 100.0)
     ended = best(*arguments)
@@ -340,7 +340,7 @@ def test_a_mistake_has_exit_code_2(arguments):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--path"]])
-def test_a_missing_runs_folder_is_one_line(arguments):
+def test_a_missing_runs_folder_is_one_line(best, arguments):
     ended = best("none", *arguments)
     assert ended.code == 2
     assert ended.err == "error: none: not a folder of runs (No such file or directory)\n"
@@ -352,19 +352,7 @@ def test_a_missing_runs_folder_is_one_line(arguments):
 @pytest.mark.parametrize("arguments", [[], ["--json"], ["--path"], ["--help"]])
 def test_nothing_heavy_is_imported(arguments):
     make_run("run", 100.0)
-    script = f"""
-import sys
-sys.argv = ["cartpole", "best", *{arguments}]
-from cartpole_cli.cli.app import main
-try:
-    main()
-finally:
-    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0
-    assert done.stdout
-    assert done.stderr == "[]\n"
+    assert heavy_imports("best", *arguments) == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"], ["--path"]])
@@ -380,12 +368,12 @@ def test_a_closed_pipe_is_silent(arguments):
 # Testing again
 
 
-def test_testing_again_unmasks_a_lucky_run(trained):
+def test_testing_again_unmasks_a_lucky_run(best, trained):
     assert best(str(trained), "--path").out == f"{trained}/luckier/best.pth\n"
     assert best(str(trained), "--path", "--confirm", "20").out == f"{trained}/better/best.pth\n"
 
 
-def test_both_figures_are_shown(trained):
+def test_both_figures_are_shown(best, trained):
     ended = best(str(trained), "--confirm", "20")
     better, luckier = rows(ended.out)
     assert (better[0], luckier[0]) == ("better", "luckier")
@@ -404,7 +392,7 @@ def test_both_figures_are_shown(trained):
     assert told[0]["confirmed"] is None
 
 
-def test_the_same_policy_gets_the_same_figure_and_the_same_start_states(trained):
+def test_the_same_policy_gets_the_same_figure_and_the_same_start_states(best, trained):
     for name in ("one", "other"):
         shutil.copytree(trained / "better", Path("runs") / name)
     recipe = Path("runs/other/recipe.toml")
@@ -415,12 +403,12 @@ def test_the_same_policy_gets_the_same_figure_and_the_same_start_states(trained)
     assert one["confirmed"]["mean_return"] != one["mean_return"]
 
 
-def test_only_the_shown_runs_are_tested_again(trained):
+def test_only_the_shown_runs_are_tested_again(best, trained):
     runs = json.loads(best(str(trained), "--confirm", "5", "--limit", "1", "--json").out)
     assert [(run["run"], run["confirmed"]["episodes"]) for run in runs] == [("luckier", 5)]
 
 
-def test_runs_that_cannot_be_tested_again_come_after_those_that_were(trained):
+def test_runs_that_cannot_be_tested_again_come_after_those_that_were(best, trained):
     shutil.copytree(trained / "better", Path("runs") / "fine")
     damaged = Path(shutil.copytree(trained / "luckier", Path("runs") / "damaged"))
     (damaged / "best.pth").write_bytes(b"weights")
@@ -439,7 +427,7 @@ def test_runs_that_cannot_be_tested_again_come_after_those_that_were(trained):
     assert best("--confirm", "5", "--path").out == "runs/fine/best.pth\n"
 
 
-def test_a_policy_of_numbers_that_are_none_falls_and_is_no_crash(trained):
+def test_a_policy_of_numbers_that_are_none_falls_and_is_no_crash(best, trained):
     import torch
 
     folder = Path(shutil.copytree(trained / "better", Path("runs") / "nan"))

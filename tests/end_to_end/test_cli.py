@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import COMMAND, Ended, captured, in_terminal, plain, process
+from commands import COMMAND, Ended, heavy_imports, in_terminal, plain, process
 from commands import TINY as CHANGES
 
 from cartpole_cli.cli import train_display as console
@@ -20,7 +20,6 @@ from cartpole_cli.recipe.files import describe, load_recipe, shipped_recipes
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.training.evaluation import Evaluator
 
-HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy")
 SHIPPED = shipped_recipes()
 PPO = ("train", "--recipe", "ppo")
 TINY = (*PPO, *CHANGES)
@@ -37,17 +36,6 @@ RESULT_KEYS = {
 ESCAPE = "\x1b"
 
 
-@pytest.fixture
-def cartpole(capfd):
-    """Run a command in this process if it is a slow one to start; its exit code and all that it wrote."""
-
-    def run(*arguments: str) -> Ended:
-        # The context Typer gives `recipes` is no `typer.Context`, to which beartype objects.
-        return process(*arguments) if arguments[0] == "recipes" else captured(capfd, *arguments)
-
-    return run
-
-
 # Help, version, imports
 
 
@@ -57,19 +45,7 @@ def cartpole(capfd):
     ids=" ".join,
 )
 def test_small_commands_import_nothing_heavy(arguments):
-    script = f"""
-import sys
-sys.argv = ["cartpole", *{arguments}]
-from cartpole_cli.cli.app import main
-try:
-    main()
-finally:
-    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0
-    assert done.stdout
-    assert done.stderr == "[]\n"
+    assert heavy_imports(*arguments) == []
 
 
 def test_the_module_is_the_command_and_tells_its_version():
@@ -241,6 +217,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
 # Training
 
 
+@pytest.mark.checked
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_recipe_trains(cartpole, tmp_path, name):
     changes = ("trainer.num_steps=2000", "trainer.evaluation_episodes=3", "--name", "run")

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Ended, captured, process
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -63,19 +62,13 @@ def _brief_suite(tmp_path: Path) -> None:
     (tmp_path / BRIEF).write_text(suite.replace("\nseconds = 60\n", "\nseconds = 6\n"), encoding="utf-8")
 
 
-def run(capfd: pytest.CaptureFixture[str], line: str) -> Ended:
-    words = shortened(line)
-    if words[0] == "recipes":  # typer hands over a context of a class that the types checked here do not know
-        return process(*words)
-    return captured(capfd, *words)
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_cartpole_command_works_one_after_the_other(document, capfd):
+def test_every_cartpole_command_works_one_after_the_other(document, cartpole):
     for line in shell_lines(document):
         if not line.startswith("cartpole "):
             continue
-        ended = run(capfd, SUBSTITUTION.sub(lambda inner: run(capfd, inner[1]).out.strip(), line))
+        line = SUBSTITUTION.sub(lambda inner: cartpole(*shortened(inner[1])).out.strip(), line)  # noqa: PLW2901
+        ended = cartpole(*shortened(line))
         assert ended.code == 0 or ("--threshold" in line and ended.code == 1), (line, ended)
 
 
@@ -107,8 +100,8 @@ def test_the_python_in_readme_runs():
 
 
 @pytest.mark.parametrize(("command", "shown"), printed(ROOT / "README.md"), ids=lambda value: str(value)[:40])
-def test_what_readme_shows_is_printed_but_for_its_numbers(command, shown, capfd):
-    ended = captured(capfd, *shlex.split(command)[1:])
+def test_what_readme_shows_is_printed_but_for_its_numbers(command, shown, cartpole):
+    ended = cartpole(*shlex.split(command)[1:])
     got = [_without_numbers(line) for line in (ended.out + ended.err).splitlines()]
     for line in shown:
         if line != "...":

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from commands import CONTINUOUS, Ended, captured, command, in_terminal, plain, train_tiny
+from commands import CONTINUOUS, command, heavy_imports, in_terminal, plain, train_tiny
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.actions import Discrete
@@ -23,7 +24,6 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
-HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy", "av", "pygame")
 LONGER = ("trainer.num_steps=512", "trainer.learning_rate=0.01")
 KINDS = {
     "discrete": ("environment.id=CartPole-v1",),
@@ -66,11 +66,8 @@ def runs(trained, tmp_path) -> Path:
 
 
 @pytest.fixture
-def evaluate(capfd):
-    def run(*arguments: object) -> Ended:
-        return captured(capfd, "eval", *arguments)
-
-    return run
+def evaluate(cartpole):
+    return partial(cartpole, "eval")
 
 
 @pytest.fixture
@@ -141,19 +138,7 @@ def num_frames(path: Path) -> int:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["eval", "--help"], ["export", "--help"]], ids=" ".join)
 def test_help_imports_nothing_heavy(arguments):
-    script = f"""
-import sys
-sys.argv = ["cartpole", *{arguments}]
-from cartpole_cli.cli.app import main
-try:
-    main()
-finally:
-    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0
-    assert done.stdout
-    assert done.stderr == "[]\n"
+    assert heavy_imports(*arguments) == []
 
 
 def test_a_target_that_is_not_there_is_told_without_gymnasiums_greeting_or_a_traceback(tmp_path):

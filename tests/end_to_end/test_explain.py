@@ -3,21 +3,21 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, Ended, process
+from commands import heavy_imports
 
 from cartpole_cli.recipe.fields import entries
 
-HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy", "matplotlib", "scipy")
+
+@pytest.fixture
+def explain(cartpole):
+    return partial(cartpole, "recipes", "explain")
 
 
-def explain(*topic: str) -> Ended:
-    return process("recipes", "explain", *topic)
-
-
-def test_a_field_is_explained_with_default_range_and_sentence():
+def test_a_field_is_explained_with_default_range_and_sentence(explain):
     assert explain("trainer.num_seeds").out.splitlines()[2:5] == [
         "trainer.num_seeds=1",
         "    whole number from 1 to 1,024",
@@ -28,7 +28,7 @@ def test_a_field_is_explained_with_default_range_and_sentence():
     assert '    "none", "batch", "leave_one_out", "value"\n' in explain("algorithm.baseline").out
 
 
-def test_every_field_is_explained_somewhere_and_lines_fit_a_terminal():
+def test_every_field_is_explained_somewhere_and_lines_fit_a_terminal(explain):
     said = {section: explain(section).out for section in ("algorithm", "environment", "policy", "trainer", "logger")}
     for entry in entries():
         assert f"\n{entry.key}" in said[entry.key.split(".")[0]]
@@ -37,7 +37,7 @@ def test_every_field_is_explained_somewhere_and_lines_fit_a_terminal():
         assert f'[algorithm] with name = "{name}": ' in said["algorithm"]
 
 
-def test_an_algorithm_a_section_within_a_section_and_a_name_alone_are_topics():
+def test_an_algorithm_a_section_within_a_section_and_a_name_alone_are_topics(explain):
     assert "algorithm.target_kl (unset)" in explain("ppo").out
     assert "algorithm.baseline" not in explain("ppo").out
     assert "environment.physics.gravity=9.8\n    number from 0, or [lowest, highest]\n" in (
@@ -47,7 +47,7 @@ def test_an_algorithm_a_section_within_a_section_and_a_name_alone_are_topics():
     assert explain("algorithm.name").out == explain("algorithm").out
 
 
-def test_without_a_topic_every_section_has_its_sentence():
+def test_without_a_topic_every_section_has_its_sentence(explain):
     ended = explain()
     assert (ended.code, ended.err) == (0, "")
     for table in ("[algorithm]", "[environment.physics]", "[policy]", "[trainer]", "[logger]"):
@@ -64,7 +64,7 @@ def test_without_a_topic_every_section_has_its_sentence():
         ("qq", "sections: algorithm, "),
     ],
 )
-def test_an_unknown_topic_is_one_line(topic, said):
+def test_an_unknown_topic_is_one_line(explain, topic, said):
     assert said in explain(topic).line
 
 
@@ -121,16 +121,4 @@ def test_recipes_of_ones_own_are_completed():
 @pytest.mark.parametrize("typed", ["cartpole train --recipe pp", "cartpole eval al", "cartpole recipes explain tr"])
 def test_to_complete_imports_nothing_heavy(typed):
     request = {"_CARTPOLE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
-    script = f"""
-import sys
-sys.argv = ["cartpole"]
-from cartpole_cli.cli.app import app
-try:
-    app(prog_name="cartpole")
-finally:
-    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
-"""
-    done = subprocess.run(
-        [COMMAND[0], "-c", script], env=os.environ | request, capture_output=True, text=True, check=False
-    )
-    assert done.stderr == "[]\n"
+    assert heavy_imports(**request) == []

@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 import tomllib
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from commands import CONTINUOUS, Ended, captured, train_tiny
+from commands import CONTINUOUS, Ended, train_tiny
 
 from cartpole_cli.actions import PUSHES, Continuous, Discrete
 from cartpole_cli.deploy import verify
@@ -50,11 +51,8 @@ def runs(trained, tmp_path) -> Path:
 
 
 @pytest.fixture
-def export(capfd):
-    def run(*arguments: str | Path) -> Ended:
-        return captured(capfd, "export", *arguments)
-
-    return run
+def export(cartpole):
+    return partial(cartpole, "export")
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

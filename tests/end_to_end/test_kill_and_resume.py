@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import COMMAND, Ended
 
 from cartpole_cli.runs.checkpoint import load_checkpoint
 
-COMMAND = [sys.executable, "-m", "cartpole_cli", "train"]
 TINY = (
     "environment.num_envs=4",
     "algorithm.steps_per_iteration=8",
@@ -24,7 +26,7 @@ TINY = (
     "trainer.checkpoint_every=2",
     "trainer.save_every=5",
 )
-
+RUN = ("environment.max_episode_steps=40", "trainer.stop_at_return=null")
 STUDY = (
     "trainer.num_seeds=4",
     "trainer.seed=13",
@@ -138,11 +140,12 @@ print("killed", killed)
 """
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def train(cartpole: Callable[..., Ended]) -> Callable[..., Ended]:
+    return partial(cartpole, "train")
 
 
-@pytest.mark.parametrize(("more", "kills"), [((), 50), (STUDY, 15)], ids=["run", "study"])
+@pytest.mark.parametrize(("more", "kills"), [(RUN, 50), (STUDY, 15)], ids=["run", "study"])
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     more: tuple[str, ...], kills: int, tmp_path: Path
 ) -> None:
@@ -152,17 +155,17 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == f"killed {kills}"
-    if more:
+    if more == STUDY:
         whole = tmp_path / "runs" / "whole"
         lengths = {path.parent.name: len(path.read_text().splitlines()) for path in whole.glob("s*/metrics.jsonl")}
         assert len(set(lengths.values())) > 1, f"choose another target: no seed left before the others: {lengths}"
 
 
-def test_resume_says_where_it_goes_on_and_extends_a_run(tmp_path: Path) -> None:
-    assert run("--recipe", "ppo", "--name", "first", "--quiet", *TINY).returncode == 0
-    done = run("--resume", "first", "trainer.num_steps=960")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_resume_says_where_it_goes_on_and_extends_a_run(train: Callable[..., Ended]) -> None:
+    assert train("--recipe", "ppo", "--name", "first", "--quiet", *TINY).code == 0
+    ended = train("--resume", "first", "trainer.num_steps=960")
+    assert ended.code == 0, ended.err
+    lines = ended.out.splitlines()
     assert any(line.startswith("resuming runs/first after 20 iterations, 640 steps") for line in lines)
     assert any("a new schedule" in line for line in lines)
     assert any(line.startswith("finished after 960 steps") for line in lines)
@@ -178,19 +181,20 @@ def test_resume_says_where_it_goes_on_and_extends_a_run(tmp_path: Path) -> None:
         (("--resume", "nothing"), "nothing: no such file or folder, and no run in runs"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...], reason: str) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2
-    assert reason in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], reason: str, train: Callable[..., Ended]
+) -> None:
+    assert reason in train(*arguments).line
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_a_run_at_once_without_damage(number: signal.Signals) -> None:
+def test_a_second_signal_ends_a_run_at_once_without_damage(number: signal.Signals, train: Callable[..., Ended]) -> None:
     """The iteration under way is a long one: 4,000 steps in each of 4 environments, and then 10 epochs."""
     slow = ("algorithm.steps_per_iteration=4000", "algorithm.num_epochs=10", "trainer.num_steps=100_000_000")
     options = ("--recipe", "ppo", "--name", "run", *TINY, *slow, "trainer.checkpoint_every=1")
-    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+    with subprocess.Popen(
+        [*COMMAND, "train", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
         metrics = Path("runs/run/metrics.jsonl")
         while not (metrics.exists() and metrics.read_text()):
             assert running.poll() is None
@@ -204,4 +208,4 @@ def test_a_second_signal_ends_a_run_at_once_without_damage(number: signal.Signal
     assert running.returncode != 0
     assert "Traceback" not in output
     assert load_checkpoint(Path("runs/run/last.pth"), "training")["trainer"]["iteration"] >= 1
-    assert run("--resume", "run", "--dry-run").returncode == 0
+    assert train("--resume", "run", "--dry-run").code == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from commands import TINY, captured, command, process, train_tiny
+from commands import TINY, command, process, train_tiny
 
 from cartpole_cli.errors import printable
 
@@ -21,8 +21,8 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def plot(capfd, trained):
-    return lambda *arguments: captured(capfd, "plot", *arguments, "--runs-dir", trained)
+def plot(cartpole, trained):
+    return lambda *arguments: cartpole("plot", *arguments, "--runs-dir", trained)
 
 
 @pytest.mark.parametrize("options", [(), ("--x", "seconds"), ("--y", "return")])

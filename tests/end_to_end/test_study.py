@@ -2,13 +2,14 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, TINY, Ended, captured, in_terminal, plain, process
+from commands import COMMAND, TINY, Ended, in_terminal, plain
 
 from cartpole_cli.cli import train_display as console
 from cartpole_cli.intervals import interquartile_mean
@@ -45,12 +46,32 @@ STUDY_KEYS = {
 }
 
 
-@pytest.fixture
-def cartpole(capfd):
-    def run(*arguments: str) -> Ended:
-        return captured(capfd, *arguments)
+LONGER = (*STUDY, "trainer.num_steps=5120")
 
-    return run
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> dict[str, Ended]:
+    """What each study of `once` said."""
+    return {}
+
+
+@pytest.fixture
+def once(cartpole, trained, tmp_path_factory, monkeypatch):
+    """Trains a study for the first test that asks, with a line for each iteration, and copies it for the others."""
+
+    def train(name: str, *arguments: str) -> Ended:
+        kept = tmp_path_factory.getbasetemp() / f"study-{name}"
+        if name not in trained:
+            with monkeypatch.context() as patch:
+                patch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
+                trained[name] = cartpole(*arguments, "--name", name)
+            shutil.copytree(Path("runs") / name, kept)
+        else:
+            shutil.copytree(kept, Path("runs") / name)
+        assert trained[name].code == 0
+        return trained[name]
+
+    return train
 
 
 def read(path: Path) -> dict:
@@ -82,8 +103,8 @@ def test_seeds_are_counted_from_the_first(cartpole, tmp_path):
     ]
 
 
-def test_the_summary_is_a_table_of_middles_intervals_and_the_worst(cartpole):
-    out = cartpole(*STUDY, "--name", "study").out
+def test_the_summary_is_a_table_of_middles_intervals_and_the_worst(once):
+    out = once("study", *STUDY).out
     told = read(Path("runs/study/study.json"))
     rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
     (low, high), middle = told["mean_return"]["ci95"], told["mean_return"]["iqm"]
@@ -182,9 +203,8 @@ def test_a_study_of_which_nothing_is_left_has_failed(cartpole):
     assert "Traceback" not in ended.err
 
 
-def test_off_a_terminal_there_are_plain_lines(cartpole, monkeypatch):
-    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
-    out = cartpole(*STUDY).out
+def test_off_a_terminal_there_are_plain_lines(once):
+    out = once("study", *STUDY).out
     assert "\x1b" not in out
     lines = [line for line in out.splitlines() if line.startswith("iteration ")]
     assert [int(line.split()[1]) for line in lines] == list(range(1, 21))
@@ -214,12 +234,11 @@ def watched(*arguments: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_study_that_was_ended_in_the_middle_goes_on_to_the_same_end(number):
+def test_a_study_that_was_ended_in_the_middle_goes_on_to_the_same_end(number, cartpole, once):
     """Ended after seed 53 has left."""
-    longer = (*STUDY, "trainer.num_steps=5120")
-    assert process(*longer, "--name", "whole").code == 0
+    once("whole", *LONGER)
     cut, whole = Path("runs/cut"), Path("runs/whole")
-    with watched(*longer, "--name", "cut") as running:
+    with watched(*LONGER, "--name", "cut") as running:
         while num_lines(cut / "s52") < 14:
             assert running.poll() is None
             time.sleep(0.005)
@@ -233,7 +252,7 @@ def test_a_study_that_was_ended_in_the_middle_goes_on_to_the_same_end(number):
         assert read(cut / "run.json")["status"] == "interrupted"
         assert "cartpole train --resume runs/cut" in output
 
-    ended = process("train", "--resume", "cut")
+    ended = cartpole("train", "--resume", "cut")
     assert (ended.code, ended.err) == (0, "")
     for seed in (52, 53, 54):
         for name in ("best.pth", "best.json", "evaluation.json", "recipe.toml"):
@@ -243,7 +262,7 @@ def test_a_study_that_was_ended_in_the_middle_goes_on_to_the_same_end(number):
 
 
 def test_a_resumed_study_counts_the_seeds_that_have_left(cartpole, monkeypatch):
-    with watched(*STUDY, "trainer.num_steps=5120", "--name", "study") as running:
+    with watched(*LONGER, "--name", "study") as running:
         while num_lines(Path("runs/study/s52")) < 14:
             assert running.poll() is None
             time.sleep(0.005)
@@ -259,8 +278,8 @@ def test_a_resumed_study_counts_the_seeds_that_have_left(cartpole, monkeypatch):
     assert "  -" not in first, "it has not gone backwards"
 
 
-def test_resuming_a_finished_study_leaves_it_as_it_is(cartpole):
-    assert cartpole(*STUDY, "--name", "study").code == 0
+def test_resuming_a_finished_study_leaves_it_as_it_is(cartpole, once):
+    once("study", *STUDY)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files_in(Path("runs/study"))}
     ended = cartpole("train", "--resume", "study", "trainer.learning_rate=0.5")
     assert (ended.code, ended.err) == (0, "")
@@ -305,8 +324,8 @@ def test_a_study_that_is_cut_short_counts_all_its_seeds(cartpole, monkeypatch):
     assert listed["study"]["num_interrupted"] == 2
 
 
-def test_a_seed_has_its_share_of_a_studys_time(cartpole):
-    assert cartpole(*STUDY, "--name", "study").code == 0
+def test_a_seed_has_its_share_of_a_studys_time(cartpole, once):
+    once("study", *STUDY)
     told = read(Path("runs/study/study.json"))
     shares = [seed["seconds"] for seed in told["seeds"]]
     assert sum(shares) == pytest.approx(told["seconds"], rel=0.05, abs=0.01)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import TINY, Ended, captured, command
+from commands import TINY, command
 
 SEEDS = (4, 5, 6, 7, 8)
 
@@ -22,14 +22,6 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def runs(trained, tmp_path) -> Path:
     return shutil.copytree(trained, tmp_path / "runs")
-
-
-@pytest.fixture
-def cartpole(capfd):
-    def run(*arguments: object) -> Ended:
-        return captured(capfd, *arguments)
-
-    return run
 
 
 def score(run: Path) -> tuple[float, float]:

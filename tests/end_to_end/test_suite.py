@@ -2,16 +2,15 @@
 
 import importlib.util
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Ended, in_terminal, plain
+from commands import in_terminal, plain
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.cli import progress
-from cartpole_cli.cli.app import main
 
 FORCE = [[1.0], [2.0], [40.0], [8.0]]
 PUSHES = [[-1.0, 1.0], [-2.0, 2.0], [-40.0, 40.0], [-8.0, 8.0]]
@@ -37,16 +36,8 @@ ROW = {"name", "episodes", "stands", "on_rail", "upright", "recovery_seconds"}
 
 
 @pytest.fixture
-def evaluate(capfd):
-    def run(*arguments: object) -> Ended:
-        capfd.readouterr()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["cartpole", "eval", *map(str, arguments)])
-            with pytest.raises(SystemExit) as ended:
-                main()
-        return Ended(ended.value.code or 0, *capfd.readouterr())
-
-    return run
+def evaluate(cartpole):
+    return partial(cartpole, "eval")
 
 
 @pytest.fixture(autouse=True)

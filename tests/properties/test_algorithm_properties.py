@@ -1,17 +1,18 @@
 """Identities that hold for every rollout, and that rows which are no transitions change nothing."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from members import flat, of_members, per_seed
+from tensors import HEADS
+from tensors import close as within
 from torch import Tensor
 
-from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.advantages import gae
 from cartpole_cli.algorithms.grpo import GRPO
@@ -23,8 +24,9 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.training.sums import EpisodeStatistics
 
+close = partial(within, tolerance=1e-12)
+
 FEATURES = 3
-HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 
 generators = st.integers(0, 2**32 - 1).map(lambda seed: torch.Generator().manual_seed(seed))
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 3))
@@ -34,15 +36,6 @@ few = settings(max_examples=25, deadline=None)
 many = settings(max_examples=100, deadline=None)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads only slow tensors this small down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
     """In double precision, so that identities hold to twelve digits."""
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -50,10 +43,6 @@ def normal(generator: torch.Generator, *shape: int) -> Tensor:
 
 def flags(generator: torch.Generator, shape: tuple[int, ...], probability: float) -> Tensor:
     return torch.rand(shape, generator=generator) < probability
-
-
-def close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 @many

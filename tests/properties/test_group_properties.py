@@ -1,14 +1,16 @@
 """Identities of group-relative advantages, and what the KL estimators' gradients are on samples of the policy."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from members import of_members
+from tensors import close as within
 from torch import Tensor
 
 from cartpole_cli.actions import PUSHES
@@ -20,6 +22,8 @@ from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import GRPORecipe
 
+close = partial(within, tolerance=1e-10)
+
 FEATURES = 3
 SCALES = ("none", "group", "batch")
 
@@ -28,19 +32,6 @@ shapes = st.tuples(st.integers(1, 2), st.integers(1, 5), st.integers(1, 3), st.i
 constants = st.integers(-100, 100)
 few = settings(max_examples=25, deadline=None)
 scales = pytest.mark.parametrize("scale", SCALES)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads only slow tensors this small down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def rollout(generator: torch.Generator, shape: tuple[int, ...]) -> Rollout:

@@ -1,7 +1,6 @@
 """Identities of DPO that hold for every rollout."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import pytest
@@ -9,9 +8,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from members import of_members, per_seed
+from tensors import HEADS, close
 from torch import Tensor
 
-from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.dpo import DPO, DPORows, Pairs
 from cartpole_cli.experience import Rollout
@@ -20,7 +19,6 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import DPORecipe
 
 FEATURES = 3
-HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 VARIANTS = ["sigmoid", "ipo", "hinge", "robust"]
 WINDOWS = ["same_length", "last_k", "full"]
 EQUAL_WINDOWS = ["same_length", "last_k"]
@@ -38,15 +36,6 @@ settings_of_pairs = st.fixed_dictionaries(
     }
 )
 few = settings(max_examples=25, deadline=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads only slow tensors this small down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def policy(head: str, num_seeds: int, moved: int = 0) -> PolicyNetwork:
@@ -124,10 +113,6 @@ def gradient(total: Tensor, network: PolicyNetwork) -> list[Tensor]:
     return list(torch.autograd.grad(total.sum(), [*network.parameters()], materialize_grads=True))
 
 
-def close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6, check_dtype=False)
-
-
 @pytest.mark.parametrize("head", HEADS)
 @few
 @given(generators, shapes, betas, settings_of_pairs)
@@ -139,7 +124,7 @@ def test_at_the_reference_the_loss_is_log_2_and_its_gradient_tells_chosen_from_r
     targets = algorithm.targets(experience, network, network)
     loss = algorithm.loss(network, one_batch(algorithm, targets))
     has_pairs = targets.pairs.kept.flatten(1).any(dim=1)
-    close(loss.total, has_pairs * math.log(2))
+    close(loss.total, has_pairs * loss.total.new_tensor(math.log(2)))
     # -beta/2 (grad log pi(chosen window) - grad log pi(rejected window)), the mean over pairs
     width = experience.valid.shape[1] + 1
     length = experience.valid.sum(dim=1)
@@ -156,7 +141,7 @@ def test_at_the_reference_the_loss_is_log_2_and_its_gradient_tells_chosen_from_r
                 start = max(0, end - options["window_steps"]) if options["window"] == "last_k" else 0
                 total = sum(rows[t][s, episode] for t in range(start, end))
                 expected = expected - sign * beta / 2 * total / len(pairs)
-    expected_gradient = gradient(expected, network) if has_pairs.any() else [torch.zeros(())]
+    expected_gradient = gradient(expected, network) if has_pairs.any() else [torch.zeros((), dtype=torch.float64)]
     for actual, wanted in zip(gradient(loss.total, network), expected_gradient, strict=False):
         close(actual, wanted.expand_as(actual))
 

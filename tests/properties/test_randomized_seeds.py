@@ -1,7 +1,7 @@
 """Under pushes and delays, too, a seed of a study is its solo run, and a saved run goes on bit for bit."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -25,14 +25,6 @@ ALGORITHMS = pytest.mark.parametrize(
     ids=lambda recipe: recipe.name,
 )
 TASKS = pytest.mark.parametrize("task", ["CartPole-v1", "ContinuousCartPoleSwingUp-v1"])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:

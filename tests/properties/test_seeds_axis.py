@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from cartpole_cli.recipe.recipe import (
 from cartpole_cli.training.reports import Report, SeedReport
 from cartpole_cli.training.trainer import Trainer
 
+pytestmark = pytest.mark.unchecked  # but for what trains every algorithm
 SEEDS = (11, 12, 13)
 PPO = PPORecipe(steps_per_iteration=32, num_epochs=3, minibatch_size=64)
 ALGORITHMS = {
@@ -131,14 +132,6 @@ OF_DIFFERENT_LENGTHS: dict[str, tuple[Any, dict[str, Any]]] = {
 BOTH_HEADS = pytest.mark.parametrize("task", ["CartPole-v1", "ContinuousCartPole-v1"])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _recipe(
     algorithm: Any,
     task: Any,
@@ -198,6 +191,7 @@ def _assert_each_seed_equals_solo(recipe: Recipe, num_iterations: int, seeds: Se
     return reports
 
 
+@pytest.mark.checked
 @BOTH_HEADS
 @EACH_ALGORITHM
 def test_a_seed_is_its_solo_run_for_six_iterations(algorithm: Any, task: str) -> None:
@@ -206,6 +200,7 @@ def test_a_seed_is_its_solo_run_for_six_iterations(algorithm: Any, task: str) ->
     assert [report.seeds[1].evaluation is not None for report in reports] == [False, True] * 3
 
 
+@pytest.mark.checked
 @BOTH_HEADS
 @EACH_GROUP_ALGORITHM
 def test_a_seed_with_groups_is_its_solo_run_until_its_reference_was_renewed(algorithm: Any, task: str) -> None:

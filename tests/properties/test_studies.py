@@ -1,7 +1,7 @@
 """A study on disk: its seeds are their solo runs to the byte, one leaves or fails alone, and the whole is resumable."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from cartpole_cli.runs.session import Session
 from cartpole_cli.runs.summary import StudySummary, Summary
 from cartpole_cli.training.evaluation import Evaluator
 
+pytestmark = pytest.mark.unchecked  # the same algorithms train, checked, in test_seeds_axis.py
 CPU = torch.device("cpu")
 SEEDS = tuple(range(20, 28))
 ALGORITHMS: dict[str, tuple[Any, int, float]] = {
@@ -36,14 +37,6 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = NATIVE | GYMNASIUM
 CASES = [(algorithm, environment) for algorithm in ALGORITHMS for environment in NATIVE]
 GYMNASIUM_CASES = [(algorithm, environment) for algorithm in ("reinforce", "ppo") for environment in GYMNASIUM]
 SEED_FILES = {"recipe.toml", "run.json", "metrics.jsonl", "best.pth", "best.json", "evaluation.json"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def recipe_of(

@@ -4,16 +4,12 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from tensors import close
 
 from cartpole_cli.actions import Continuous
 from cartpole_cli.policy.action_heads import LOG_STD_RANGE, Categorical, CategoricalHead, Gaussian, GaussianHead
 
 LN2 = math.log(2)
-
-
-def close(actual: Tensor, expected: Tensor | list[float]) -> None:
-    torch.testing.assert_close(actual, torch.as_tensor(expected), rtol=1e-6, atol=1e-6)
 
 
 def categorical(*probabilities: float) -> Categorical:

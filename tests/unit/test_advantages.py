@@ -4,6 +4,7 @@ import math
 
 import torch
 from members import per_seed
+from tensors import close
 from torch import Tensor
 
 from cartpole_cli.algorithms.advantages import (
@@ -25,10 +26,6 @@ NAN = math.nan
 def series(*values: float) -> Tensor:
     """One seed and one environment: [1, T, 1]."""
     return torch.tensor(values).view(1, -1, 1)
-
-
-def close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
 
 
 # Shared by the GAE tests; gamma = gae_lambda = 0.5, so gamma * gae_lambda = 0.25.

@@ -1,15 +1,16 @@
 """DPO on rollouts made by hand."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from members import flat, of_members, per_seed
+from tensors import HEADS
 from torch import Tensor
 
-from cartpole_cli.actions import FORCE, PUSHES
+from cartpole_cli.actions import PUSHES
 from cartpole_cli.algorithms.dpo import DPO, DPORows
 from cartpole_cli.algorithms.preferences import bradley_terry_errs
 from cartpole_cli.algorithms.rows import ROWS_PER_PART
@@ -20,7 +21,6 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import DPORecipe
 
 S, O = 2, 3  # noqa: E741  (O is the observation size in every signature)
-HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)
 VARIANTS = ["sigmoid", "ipo", "hinge", "robust"]
@@ -31,14 +31,6 @@ REWARDS = ((1.0, 1, 1, 1, 1, 1, 1, 0.5), (1.0, 1, 1, 1, 5, 0.5, 1, 1))
 # best_worst; those of seed 1 are ties except for (4, 5), where the better one is the shorter.
 PAIRS = (((0, 2), (3, 1), (5, 6), (7, 4)), ((0, 3), (1, 2), (4, 5), (6, 7)))
 MARGINS = ((5.0, 1.0, 3.0, 1.0), (0.0, 0.0, 2.0, 0.0))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def policy(head: str = "categorical") -> PolicyNetwork:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,14 +36,6 @@ from cartpole_cli.training.trainer import Trainer
 CPU = torch.device("cpu")
 SMALL = PolicyRecipe(hidden_sizes=(8,))
 BOTH = Streams([0, 1])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # Evaluation

@@ -25,14 +25,6 @@ S = len(SEEDS)
 STREAMS = Streams(SEEDS)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def policy() -> PolicyNetwork:
     """As it is initialized: nearly a coin, which fails after about 20 steps."""
     return PolicyNetwork(Architecture(4, (16,), "tanh", False, actions=PUSHES), STREAMS)

@@ -1,7 +1,6 @@
 """GRPO on rollouts made by hand: two seeds, two groups of three episodes each, a time limit of four steps."""
 
 import math
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from typing import ClassVar
@@ -9,9 +8,9 @@ from typing import ClassVar
 import pytest
 import torch
 from members import flat, of_members, trainer_of
+from tensors import HEADS, close
 from torch import Tensor
 
-from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms import grpo
 from cartpole_cli.algorithms.grpo import GRPO, GRPORows, aggregation_weight
 from cartpole_cli.algorithms.reinforce import Reinforce, ReinforceRows
@@ -22,7 +21,6 @@ from cartpole_cli.recipe.algorithm import GRPORecipe, ReinforceRecipe
 from cartpole_cli.recipe.recipe import NativeEnvironment, Recipe, TrainerRecipe
 
 S, T, N, O, G = 2, 4, 6, 4, 3  # noqa: E741  (O is the observation size in every signature)
-HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 BOTH_HEADS = pytest.mark.parametrize("head", HEADS)
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)
@@ -35,15 +33,6 @@ VALID = torch.arange(T).view(1, T, 1) < LENGTH.unsqueeze(1)
 SPREAD = torch.tensor([[True] * 3 + [False] * 3, [True] * 6])
 LEARNS = VALID & SPREAD.unsqueeze(1)  # 6 rows of seed 0, 18 of seed 1
 EVERY_GROUP_EQUAL = torch.stack([4.0 / LENGTH[0], REWARD[1]])  # in seed 0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads only slow tensors this small down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def policy(head: str = "categorical", seed: int = 0) -> PolicyNetwork:
@@ -122,10 +111,6 @@ def share_of_rows(batch: GRPORows) -> Tensor:
 def total_and_gradient(learner: GRPO, network: PolicyNetwork, parts: list[GRPORows]) -> tuple[Tensor, list[Tensor]]:
     total = sum(learner.loss(network, part).total for part in parts)
     return total.detach(), list(torch.autograd.grad(total.sum(), [*network.parameters()], materialize_grads=True))
-
-
-def close(actual: Tensor, expected: Tensor | list[float]) -> None:
-    torch.testing.assert_close(actual.detach(), torch.as_tensor(expected), rtol=1e-5, atol=1e-6)
 
 
 def of_episodes(*seeds: list[float]) -> Tensor:

@@ -57,14 +57,6 @@ class Counting(gymnasium.Env[Any, Any]):
         return np.array([self.name, self.steps], dtype=np.float32)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> Iterator[None]:
     """Counting environments of our own: `limit4`, `limit10`, `limitless`, and three with unsupported actions."""

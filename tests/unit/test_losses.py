@@ -6,15 +6,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from members import per_seed
+from tensors import close
 from torch import Tensor
 
 from cartpole_cli.algorithms import losses
 
 LN2, LN3 = math.log(2), math.log(3)
-
-
-def close(actual: Tensor, expected: Tensor | list[float] | list[list[float]]) -> None:
-    torch.testing.assert_close(actual, torch.as_tensor(expected), rtol=1e-6, atol=1e-6)
 
 
 def value_and_gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -18,15 +17,6 @@ HEADS = {
     "gaussian": {"actions": FORCE, "squash": "tanh"},
 }
 HIDDEN_SIZES = [(64, 64), (16,)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Equal bits are promised on one thread only."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def architecture(

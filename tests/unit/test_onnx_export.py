@@ -30,14 +30,6 @@ LARGEST = float(np.finfo(np.float32).max)
 EXTREMES = (LARGEST, -LARGEST, 3e38, -3e38, 1e6, -0.0, 1e-38, -1e-45)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def policy_of(kind: str, activation: str = "tanh", *, seed: int = 0, gain: float = 100.0) -> PolicyNetwork:
     """Random weights and biases; the force reaches both ends of its range."""
     sizes = {"observation_size": 4, "hidden_sizes": (16, 16), "activation": activation, "value_network": True}

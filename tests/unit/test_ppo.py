@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 from members import flat, of_members
+from tensors import HEADS
 from torch import Tensor
 
-from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms.ppo import PPO, PPORows, explained_variance
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
@@ -16,7 +16,6 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import PPORecipe
 
 S, T, N, O = 2, 4, 2, 3  # noqa: E741  (O is the observation size in every signature)
-HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)
 

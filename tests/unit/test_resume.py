@@ -5,7 +5,6 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from cartpole_cli.runs.session import Session
 from cartpole_cli.runs.summary import Summary
 from cartpole_cli.runs.trailer import digest_of
 
+pytestmark = pytest.mark.unchecked  # the same algorithms train, checked, in properties/test_seeds_axis.py
 CPU = torch.device("cpu")
 PPO = PPORecipe(steps_per_iteration=8, num_epochs=2, minibatch_size=32, clip_range_schedule="linear")
 ALGORITHMS: dict[str, Any] = {
@@ -47,14 +47,6 @@ CASES = [
     for environment in ENVIRONMENTS
     if environment != "gymnasium-vector" or name in {"ppo", "reinforce"}
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def recipe_of(algorithm: str = "ppo", environment: str = "native", **trainer: Any) -> Recipe:

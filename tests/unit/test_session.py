@@ -27,14 +27,6 @@ CPU = torch.device("cpu")
 FILES = {"recipe.toml", "run.json", "metrics.jsonl", "best.pth", "best.json", "last.pth", "evaluation.json"}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def small(num_iterations: int = 4, **trainer: object) -> Recipe:
     """PPO, 64 steps an iteration, evaluated at every second one."""
     settings = {"num_steps": 64 * num_iterations, "evaluate_every": 2, "evaluation_episodes": 5, "seed": 3}
