@@ -52,7 +52,7 @@ class MaskedResets(GymnasiumAdapter):
         return fresh
 
     def _begin(self, index: int, mask: NDArray[np.bool_], group_size: int = 1) -> Any:
-        """Begin episodes where `mask` holds, and give Gymnasium's seeds, keyed by (resets, environment, episodes since).
+        """Begin episodes where `mask` holds; their seeds, keyed by (resets, environment, episodes since).
 
         A group has its first member's seed, so all that the environment draws is the same within it.
         Counting anew after each reset keeps a seed's episodes apart from how long other seeds went on before it.
