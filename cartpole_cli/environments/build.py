@@ -25,10 +25,9 @@ from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD
 def build_environment(recipe: NativeEnvironment | GymnasiumEnvironment, streams: Streams) -> TrainingEnvironment:
     """The environments a recipe trains in."""
     if isinstance(recipe, GymnasiumEnvironment):
-        limit = recipe.max_episode_steps
-        if recipe.vectorization_mode == "vector_entry_point":
-            return NextStepResets(recipe.id, streams, recipe.num_envs, max_episode_steps=limit)
-        return MaskedResets(recipe.id, recipe.vectorization_mode, streams, recipe.num_envs, max_episode_steps=limit)
+        mode, limit = recipe.vectorization_mode, recipe.max_episode_steps
+        adapter = NextStepResets if mode == "vector_entry_point" else MaskedResets
+        return adapter(recipe.id, mode, streams, recipe.num_envs, max_episode_steps=limit)
     if recipe.is_gymnasiums:
         return CartPoleSimulator(streams, recipe.num_envs, recipe.task, max_episode_steps=recipe.max_episode_steps)
     return _randomized(recipe, streams, recipe.num_envs, recipe.max_episode_steps, torch.float32)

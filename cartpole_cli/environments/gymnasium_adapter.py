@@ -5,6 +5,7 @@ What both ways of beginning episodes anew share: `gymnasium_masked.py` and `gymn
 
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from cartpole_cli.randomness import Streams
 Vectorization = Literal["sync", "async", "vector_entry_point"]
 
 
-class GymnasiumAdapter:
+class GymnasiumAdapter(ABC):
     """S Gymnasium vector environments, stepped in turn.
 
     Raises:
@@ -53,6 +54,10 @@ class GymnasiumAdapter:
         self.observation_size = _observation_size(environment_id, first)
         self.max_episode_steps = _episode_limit(environment_id, first, max_episode_steps)
         self.num_resets = 0
+        self.reset()
+
+    @abstractmethod
+    def reset(self, group_size: int = 1) -> None: ...
 
     def _actions_of(self, action: Tensor) -> list[NDArray[Any]]:
         """Each seed's, as its environments take them."""

@@ -6,7 +6,7 @@ environment into the middle of an episode, so the seed and the actions are kept,
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,30 +17,16 @@ from torch import Tensor
 
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import Transition, check_divides
-from cartpole_cli.randomness import Streams
 
 
 class MaskedResets(GymnasiumAdapter):
     """Every row is a transition; an environment that ended observes its next episode's start at once."""
 
-    def __init__(
-        self,
-        environment_id: str,
-        vectorization: Literal["sync", "async"],
-        streams: Streams,
-        num_envs: int,
-        *,
-        max_episode_steps: int | None = None,
-    ) -> None:
-        super().__init__(environment_id, vectorization, streams, num_envs, max_episode_steps=max_episode_steps)
-        self.num_episodes = np.zeros((self.num_seeds, num_envs), dtype=np.int64)
-        self._logs = [EpisodeLog(num_envs, self.max_episode_steps) for _ in streams.seeds]
-        self.reset()
-
     def reset(self, group_size: int = 1) -> None:
         check_divides(self.num_envs, group_size)
         self.num_resets += 1
-        self.num_episodes[:] = 0
+        self.num_episodes = np.zeros((self.num_seeds, self.num_envs), dtype=np.int64)
+        self._logs = [EpisodeLog(self.num_envs, self.max_episode_steps) for _ in self._environments]
         everywhere = np.ones(self.num_envs, dtype=bool)
         starts = [
             environment.reset(seed=self._begin(index, everywhere, group_size))[0]
@@ -66,7 +52,7 @@ class MaskedResets(GymnasiumAdapter):
         return fresh
 
     def _begin(self, index: int, mask: NDArray[np.bool_], group_size: int = 1) -> Any:
-        """A seed for the next episode of each environment of a seed, keyed by (resets, environment, episodes since).
+        """Begin episodes where `mask` holds; their seeds, keyed by (resets, environment, episodes since).
 
         A group has its first member's seed, so all that the environment draws is the same within it.
         Counting anew after each reset keeps a seed's episodes apart from how long other seeds went on before it.

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cartpole_cli.environments.gymnasium_adapter import GymnasiumAdapter
 from cartpole_cli.environments.interface import Transition, check_divides
-from cartpole_cli.randomness import Streams
 
 SAVED_ARRAYS = ("state", "steps", "prev_done")
 """CartPoleVectorEnv's attributes, all that it goes on from but its generator."""
@@ -20,12 +19,6 @@ SAVED_ARRAYS = ("state", "steps", "prev_done")
 
 class NextStepResets(GymnasiumAdapter):
     """One seed for all environments of a vector, so groups cannot start from one state."""
-
-    def __init__(
-        self, environment_id: str, streams: Streams, num_envs: int, *, max_episode_steps: int | None = None
-    ) -> None:
-        super().__init__(environment_id, "vector_entry_point", streams, num_envs, max_episode_steps=max_episode_steps)
-        self.reset()
 
     def reset(self, group_size: int = 1) -> None:
         check_divides(self.num_envs, group_size)
