@@ -56,7 +56,7 @@ MAY_SEE_RECIPES = {"environments/film.py", "cli/train.py", "cli/recipes.py"} | {
         "runs/session",
         "runs/seed_run",
         "runs/trackers",
-        "runs/saved_policy",
+        "runs/checkpoint",
         "runs/resume",
         "runs/changes",
         "runs/manifest",

@@ -12,9 +12,9 @@ from cartpole_cli.actions import MAX_FORCE, Discrete
 from cartpole_cli.deploy.graph import NUM_EPISODES, NUM_STATES, export_policy
 from cartpole_cli.errors import CartpoleError, reading
 from cartpole_cli.files import folders_for, read_bytes, write_file
+from cartpole_cli.runs.checkpoint import SavedPolicy, load_saved_policy
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader
-from cartpole_cli.runs.saved_policy import SavedPolicy, load_saved_policy
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
 MAX_NAME = 60

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from cartpole_cli.files import open_regular, write_file
 from cartpole_cli.policy.build import num_weights, read_architecture
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.files import recipe_from_text
+from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.contents import check_archive, check_contents
 from cartpole_cli.runs.trailer import FORMAT_VERSION, TRAILER, TRAILER_LENGTH, with_trailer
 
@@ -87,16 +90,40 @@ def _payload(path: Path, most: int) -> bytes:
         return file.read(length)
 
 
+@dataclass(frozen=True, slots=True)
+class SavedPolicy:
+    """A checkpoint's policy (S = 1), the recipe it was trained by, and what was known when it was written."""
+
+    path: Path
+    policy: PolicyNetwork
+    recipe: Recipe
+    metadata: dict[str, Any]
+
+
+def load_saved_policy(path: Path, device: torch.device) -> SavedPolicy:
+    """Read a checkpoint of a policy.
+
+    Raises:
+        CartpoleError: it is none, or damaged.
+    """
+    content = load_checkpoint(path, "policy")
+    policy = _policy(content, path, device)
+    recipe, metadata = recipe_from_text(content.get("recipe"), source=str(path)), content.get("metadata")
+    if not isinstance(metadata, dict):
+        raise CartpoleError(f"{path}: no metadata inside")
+    return SavedPolicy(path, policy, recipe, metadata)
+
+
 def load_policy(path: Path, device: torch.device) -> PolicyNetwork:
     """The policy in best.pth or a snapshot, with S = 1.
 
     Raises:
         CartpoleError: as `load_checkpoint`, or the weights do not fit the architecture.
     """
-    return build_saved_policy(load_checkpoint(path, "policy"), path, device)
+    return _policy(load_checkpoint(path, "policy"), path, device)
 
 
-def build_saved_policy(content: dict[str, Any], path: Path, device: torch.device) -> PolicyNetwork:
+def _policy(content: dict[str, Any], path: Path, device: torch.device) -> PolicyNetwork:
     """The policy in the content of the checkpoint at `path`.
 
     Raises:

@@ -14,8 +14,8 @@ from cartpole_cli.files import read_bytes
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.recipe.environment import TASKS, GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.recipe.files import recipe_from_text
+from cartpole_cli.runs.checkpoint import load_saved_policy
 from cartpole_cli.runs.find import find_checkpoint
-from cartpole_cli.runs.saved_policy import load_saved_policy
 
 MAX_ONNX = 256 << 20
 """Bytes: 10,000 times what is exported."""
