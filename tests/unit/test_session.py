@@ -243,7 +243,7 @@ def test_a_run_is_running_until_it_is_finished(tmp_path):
     written = manifest(session)
     assert written["status"] == summary.status == "finished"
     assert written["env_steps"] == summary.env_steps == 256
-    assert (written["recipe"], written["algorithm"], written["environment"]) == ("r", "reinforce", "CartPole-v1")
+    assert (written["recipe"], written["algorithm"], written["environment"]) == ("small", "ppo", "CartPole-v1")
     assert written["seed"] == 3
     assert written["device"] == "cpu"
     assert written["threads"] == 1
