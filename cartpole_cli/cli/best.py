@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -70,7 +70,7 @@ def best(
     overlaps the best run's), env_steps, seconds, status (finished, running, interrupted, failed or broken), problem
     (what is wrong with it). What is not known is null.
     """
-    from cartpole_cli.runs.ranking import as_plain_data, best_of_studies, ranked, shortest, winner
+    from cartpole_cli.runs.ranking import as_plain_data, best_of_studies, ranked, winner
     from cartpole_cli.runs.reading import read_runs
 
     if only_path and as_json:
@@ -85,12 +85,10 @@ def best(
         and environment in {None, run.environment}
         and status in {None, run.status}
     ]
-    if sort != Order.RETURN:
-        found = shortest(found, SORT_FIELDS[sort])
+    found = _ordered(found, sort)
     shown, rest = found[:limit], found[limit:]
     if confirm is not None:
-        shown = ranked(_confirmed(shown, confirm))
-        shown = shown if sort == Order.RETURN else shortest(shown, SORT_FIELDS[sort])
+        shown = _ordered(_confirmed(shown, confirm), sort)
     leader = next(iter(ranked(shown)), None)
     if only_path:
         _print_path(winner(shown), runs_dir)
@@ -100,6 +98,13 @@ def best(
         print(printable(f"no runs to show in {runs_dir}{_near(environment, every)}"))
     else:
         print_runs(shown, leader, rest)
+
+
+def _ordered(runs: "Iterable[Run]", sort: Order) -> "list[Run]":
+    from cartpole_cli.runs.ranking import ranked, shortest
+
+    best_first = ranked(runs)
+    return best_first if sort == Order.RETURN else shortest(best_first, SORT_FIELDS[sort])
 
 
 def _check_algorithm(name: str, runs: "list[Run]") -> None:

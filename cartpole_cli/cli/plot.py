@@ -27,7 +27,7 @@ class YAxis(StrEnum):
 
 
 def plot(
-    targets: Annotated[
+    names: Annotated[
         list[str],
         typer.Argument(
             metavar="RUN_OR_STUDY...", help="Runs or studies: folders or names.", autocompletion=complete_run
@@ -53,7 +53,7 @@ def plot(
 
     if output is not None:
         check_can_draw(output)
-    curves = [read_curve(target, runs_dir, x=x, y=y) for target in targets]
+    curves = [read_curve(name, runs_dir, x=x, y=y) for name in names]
     if output is not None:
         draw({"": curves}, [output], x_label=X_LABELS[x], y_label=Y_LABELS[y])
         print(f"drawn: {printable(str(output))}")

@@ -115,10 +115,9 @@ def _tell_ended(run: "Resumable", *, quiet: bool, as_json: bool) -> "Summary | S
     from rich.console import Console
 
     from cartpole_cli.cli.train_outcome import describe_rest
-    from cartpole_cli.runs.ended import ended_summary
 
     console = Console(stderr=as_json, quiet=quiet, highlight=False)
-    summary = ended_summary(run)
+    summary = run.summary()
     _print(console, describe_rest(summary, run.recipe.trainer.num_steps, run.changed))
     _report(console, summary, run.recipe, as_json=as_json)
     return summary

@@ -15,7 +15,10 @@ from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader
 from cartpole_cli.runs.find import find_run
+from cartpole_cli.runs.seed_run import seed_runs
+from cartpole_cli.runs.summary import StudySummary, Summary, summarize_study
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
+from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.trainer import finished_seeds
 
 
@@ -57,6 +60,16 @@ class Resumable:
         return all(_status(directory) in {"finished", "failed"} for directory in whole) and all(
             _is_scored(directory) for directory in self.folders.values()
         )
+
+    def summary(self) -> Summary | StudySummary:
+        """How one that has ended did end, from its files: what `Session.finish` returned then."""
+        assert self.state is not None
+        runs = seed_runs(self.recipe, self.directory, self.state)
+        summaries = [each.summary(_final_evaluation(each.directory)) for each in runs.values()]
+        if len(summaries) == 1:
+            return summaries[0]
+        seconds = {key: self.state[key] for key in ("seconds", "evaluation_seconds")}
+        return summarize_study(self.directory, summaries, **seconds)
 
 
 def load_resumable(name: str, runs_dir: Path, overrides: Sequence[str]) -> Resumable:
@@ -131,3 +144,12 @@ def _is_scored(directory: RunDirectory) -> bool:
 
 def _status(directory: RunDirectory) -> Any:
     return Reader().fields(directory.manifest).get("status")
+
+
+def _final_evaluation(directory: RunDirectory) -> Evaluation | None:
+    """The final score in a run's folder, None if it cannot be read."""
+    try:
+        data = Reader().fields(directory.evaluation)
+        return Evaluation(str(data["set"]), tuple(map(float, data["returns"])))
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -103,15 +103,16 @@ def test_a_score_of_another_checkpoint_is_nobodys(tmp_path):
 
 @pytest.mark.parametrize("name", ["s1", "s2"])
 def test_what_a_folder_is_is_said_by_its_run_json(tmp_path, name):
-    folder = make_run(tmp_path, "mine")
+    runs = tmp_path / "runs"
+    folder = make_run(runs, "mine")
     (folder / name).mkdir()
-    assert [run.name for run in read_runs(tmp_path)] == ["mine"]
+    assert [run.name for run in read_runs(runs)] == ["mine"]
     (folder / name).rmdir()
     (folder / name).touch()
-    assert [run.name for run in read_runs(tmp_path)] == ["mine"]
-    make_run(tmp_path, "s5")
-    assert {run.name for run in read_runs(tmp_path)} == {"mine", "s5"}
-    assert {run.name for run in read_runs(tmp_path.parent)} == set(), "the runs folder is no study"
+    assert [run.name for run in read_runs(runs)] == ["mine"]
+    make_run(runs, "s5")
+    assert {run.name for run in read_runs(runs)} == {"mine", "s5"}
+    assert {run.name for run in read_runs(tmp_path)} == set(), "the runs folder is no study"
 
 
 def test_every_shipped_recipes_algorithm_and_environment_are_in_run_json(tmp_path):
@@ -283,7 +284,7 @@ def test_what_is_no_run_is_passed_over(tmp_path):
     assert names(tmp_path) == ["run"]
 
 
-@pytest.mark.parametrize("file", ["run.json", "recipe.toml", "best.pth"])
+@pytest.mark.parametrize("file", ["run.json", "recipe.toml", "best.pth", "last.pth"])
 def test_one_of_a_runs_files_is_enough_to_be_listed(tmp_path, file):
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / file).write_bytes(b"")

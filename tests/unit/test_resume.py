@@ -16,7 +16,6 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.recipe.recipe import GymnasiumEnvironment, NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.runs.checkpoint import load_checkpoint, save_checkpoint
-from cartpole_cli.runs.ended import ended_summary
 from cartpole_cli.runs.metrics import trim_metrics
 from cartpole_cli.runs.reading import read_runs
 from cartpole_cli.runs.resume import load_resumable
@@ -250,7 +249,7 @@ def test_where_nothing_is_left_to_do_a_run_has_ended(override: str | None, num_s
     summary = finish(create(recipe_of(num_seeds=num_seeds), tmp_path, "run"))
     run = load_resumable("run", tmp_path, [override] if override else [])
     assert run.has_ended
-    assert ended_summary(run).as_plain_data() == summary.as_plain_data()
+    assert run.summary().as_plain_data() == summary.as_plain_data()
     assert not load_resumable("run", tmp_path, ["trainer.num_steps=2000"]).has_ended
 
 
