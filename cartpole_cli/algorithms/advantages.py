@@ -15,9 +15,11 @@ def discounted_sum(value: Float[Tensor, "S T N"], decay: Float[Tensor, "S T N"])
     return result
 
 
-def reward_to_go(reward: Float[Tensor, "S T N"], ended: Bool[Tensor, "S T N"], gamma: float) -> Float[Tensor, "S T N"]:
+def reward_to_go(
+    reward: Float[Tensor, "S T N"], ended: Bool[Tensor, "S T N"], gamma: Float[Tensor, "S"]
+) -> Float[Tensor, "S T N"]:
     """G_t = r_t + gamma * G_{t+1} within an episode (Sutton and Barto 2018, eq. 3.8)."""
-    return discounted_sum(reward, gamma * (~ended).to(reward.dtype))
+    return discounted_sum(reward, gamma.view(-1, 1, 1) * (~ended).to(reward.dtype))
 
 
 def gae(
@@ -27,21 +29,21 @@ def gae(
     terminated: Bool[Tensor, "S T N"],
     truncated: Bool[Tensor, "S T N"],
     valid: Bool[Tensor, "S T N"],
-    gamma: float,
-    gae_lambda: float,
+    gamma: Float[Tensor, "S"],
+    decay: Float[Tensor, "S"],
 ) -> Float[Tensor, "S T N"]:
     """Generalized advantage estimation (Schulman et al. 2016, eq. 16).
 
         delta_t = r_t + gamma * (1 - terminated_t) * V(s'_t) - V(s_t)
-        A_t     = delta_t + gamma * gae_lambda * (1 - ended_t) * A_{t+1}
+        A_t     = delta_t + decay * (1 - ended_t) * A_{t+1},    decay = gamma * lambda
 
     s'_t is the true successor, before any reset: a truncated episode bootstraps from it, a terminated one does
     not, and neither lets advantage leak in from the next episode. A row that is not valid has advantage 0 and
     passes none on.
     """
-    delta = reward + gamma * next_value.masked_fill(terminated, 0.0) - value
+    delta = reward + gamma.view(-1, 1, 1) * next_value.masked_fill(terminated, 0.0) - value
     goes_on = ~(terminated | truncated) & valid
-    return discounted_sum(delta.masked_fill(~valid, 0.0), gamma * gae_lambda * goes_on.to(reward.dtype))
+    return discounted_sum(delta.masked_fill(~valid, 0.0), decay.view(-1, 1, 1) * goes_on.to(reward.dtype))
 
 
 def batch_mean(value: Float[Tensor, "S T N"], valid: Bool[Tensor, "S T N"]) -> Float[Tensor, "S 1 1"]:

@@ -13,220 +13,197 @@ Losses: `sigmoid`, with label_smoothing cDPO's; `robust`, `ipo` (with means per 
 `sft_weight` adds the chosen window's negative log-likelihood per step (Pang et al. 2024, arXiv 2404.19733).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cartpole_cli.algorithms import losses
-from cartpole_cli.algorithms.interface import Loss
+from cartpole_cli.algorithms.interface import Algorithm, Loss
 from cartpole_cli.algorithms.preferences import bradley_terry_errs, make_pairs, of_pairs, rows_in_windows, windows
-from cartpole_cli.algorithms.rows import ROWS_PER_PART, for_valid_rows, pack
+from cartpole_cli.algorithms.rows import ROWS_PER_PART, Rows, for_valid_rows, pack
 from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout, collect_branches, collect_episodes
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.algorithm import DPORecipe
 
 SATURATED = 3.0
 """Where |beta h| is more, a pair's gradient is less than a twentieth of what it was at the reference."""
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
-    """A rollout and the pairs of its episodes, best known first: (better, worse).
+class Pairs:
+    """Pairs of episodes, best known first: (better, worse), and in a minibatch (chosen, rejected).
 
     `first` and `last` say which steps are compared, as places in a table [N, T + 1] of each episode's running total.
     """
 
-    observation: Float[Tensor, "S T N O"]
-    action: Tensor
-    reference_log_prob: Float[Tensor, "S T N"]
-    compared: Bool[Tensor, "S T N"]
-    first: Int[Tensor, "S Q P 2"]
-    last: Int[Tensor, "S Q P 2"]
-    margin: Float[Tensor, "S Q P"]
-    kept: Bool[Tensor, "S Q P"]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The rows that some pairs compare, as M parts of B, and the pairs: (chosen, rejected).
-
-    `place` is where a row stands in the table [N, T + 1] that `first` and `last` refer to.
-    """
-
-    observation: Float[Tensor, "S M B O"]
-    action: Tensor
-    reference_log_prob: Float[Tensor, "S M B"]
-    mask: Bool[Tensor, "S M B"]
-    place: Int[Tensor, "S M B"]
-    table: tuple[int, int]
-    first: Int[Tensor, "S P 2"]
-    last: Int[Tensor, "S P 2"]
-    weight: Float[Tensor, "S P"]
+    first: Int[Tensor, "S *pairs 2"]
+    last: Int[Tensor, "S *pairs 2"]
+    weight: Float[Tensor, "S *pairs"]
+    margin: Float[Tensor, "S *pairs"]
+    """Of the returns."""
 
     @property
-    def completes_step(self) -> bool:
-        return True
-
-    def window_sums(self, value: Float[Tensor, "S M B"]) -> Float[Tensor, "S P 2"]:
-        """The sum of a column over each window, for the chosen and the rejected episode of each pair."""
-        table = value.new_zeros(value.shape[0], self.table[0] * self.table[1])
-        table = table.scatter_add(1, self.place.flatten(1), (value * self.mask).flatten(1))
-        total = table.view(-1, *self.table).cumsum(dim=2).flatten(1)
-        first, last = (total.gather(1, place.flatten(1)) for place in (self.first, self.last))
-        return (last - first).view(self.first.shape)
+    def kept(self) -> Bool[Tensor, "S *pairs"]:
+        return self.weight > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DPO:
+class DPORows(Rows):
+    """A rollout and the pairs of its episodes; `weight` is 1 for the steps that some pair compares.
+
+    A minibatch's rows come in parts, [S, M, B]. `place` is where a row stands in the table that `pairs` refers to.
+    """
+
+    reference_log_prob: Float[Tensor, "S *rows"]
+    place: Int[Tensor, "S *rows"]
+    table: tuple[int, int]
+    pairs: Pairs
+
+    def window_sums(self, value: Float[Tensor, "S M B"]) -> Float[Tensor, "S R 2"]:
+        """The sum of a column over each window, for the chosen and the rejected episode of each pair."""
+        table = value.new_zeros(value.shape[0], self.table[0] * self.table[1])
+        table = table.scatter_add(1, self.place.flatten(1), (value * self.weight).flatten(1))
+        total = table.view(-1, *self.table).cumsum(dim=2).flatten(1)
+        first, last = (total.gather(1, place.flatten(1)) for place in (self.pairs.first, self.pairs.last))
+        return (last - first).view(self.pairs.first.shape)
+
+
+class DPO(Algorithm[DPORecipe, DPORows]):
     """See `DPORecipe` for what each number means."""
 
-    group_size: int
-    steps_before_failure: int | None
-    pairs: Literal["best_worst", "all"]
-    max_pairs: int
-    min_margin: float
-    rater_temperature: float | None
-    window: Literal["same_length", "last_k", "full"]
-    window_steps: int
-    variant: Literal["sigmoid", "ipo", "hinge", "robust"]
-    beta: float
-    label_smoothing: float
-    sft_weight: float
-    num_epochs: int
-    groups_per_minibatch: int | None
-    reference_every: int
+    def __init__(self, sections: Sequence[DPORecipe], device: torch.device) -> None:
+        super().__init__(sections, device)
+        self.min_margin = self.each(lambda section: section.min_margin).view(-1, 1, 1)
+        self.rater_temperature = self.each(lambda section: section.rater_temperature)
+        self.beta = self.each(lambda section: section.beta)
+        self.ipo_target = self.each(lambda section: 1 / (2 * section.beta))
+        self.label_smoothing = self.each(lambda section: section.label_smoothing)
+        self.complement = self.each(lambda section: 1 - section.label_smoothing)
+        self.difference = self.each(lambda section: 1 - 2 * section.label_smoothing)
+        self.sft_weight = self.each(lambda section: section.sft_weight)
 
     @property
-    def needs_value_network(self) -> bool:
-        return False
+    def reference_every(self) -> int:
+        return self.section.reference_every
 
     def collect(
         self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
     ) -> Rollout:
-        if self.steps_before_failure is None:
-            return collect_episodes(environment, policy, streams, iteration, self.group_size)
-        return collect_branches(environment, policy, streams, iteration, self.group_size, self.steps_before_failure)
+        size, before = self.section.group_size, self.section.steps_before_failure
+        if self.section.branch_from == "start":
+            return collect_episodes(environment, policy, streams, iteration, size)
+        return collect_branches(environment, policy, streams, iteration, size, before)
 
     @torch.no_grad()
-    def targets(self, rollout: Rollout, _policy: PolicyNetwork, reference: PolicyNetwork) -> Targets:
+    def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork) -> DPORows:
+        section, (_, num_steps, num_envs) = self.section, rollout.valid.shape
         returns = rollout.reward.masked_fill(~rollout.valid, 0.0).sum(dim=1)
         length = rollout.valid.sum(dim=1)
-        pairs = make_pairs(returns, self.group_size, self.pairs, self.max_pairs)
+        pairs = make_pairs(returns, section.group_size, section.pairs, section.max_pairs)
         margin = of_pairs(returns, pairs).diff(dim=3).squeeze(3).neg()
         kept = (margin > 0) & (margin >= self.min_margin)
-        start, end = windows(of_pairs(length, pairs), self.window, self.window_steps)
-        row_of_table = pairs * (rollout.valid.shape[1] + 1)
+        start, end = windows(of_pairs(length, pairs), section.window, section.window_steps)
+        row_of_table = pairs * (num_steps + 1)
         first, last = row_of_table + start, row_of_table + end
         compared = rows_in_windows(first, last, kept, rollout.valid.shape)
-        return Targets(
+        time, env = (torch.arange(count, device=pairs.device) for count in (num_steps, num_envs))
+        return DPORows(
             observation=rollout.observation,
             action=rollout.action,
+            weight=compared.to(returns.dtype),
             reference_log_prob=for_valid_rows(
                 lambda o, a: reference.distribution(o).log_prob(a), compared, rollout.observation, rollout.action
             ),
-            compared=compared,
-            first=first,
-            last=last,
-            margin=margin,
-            kept=kept,
+            place=(env * (num_steps + 1) + time.unsqueeze(1) + 1).expand_as(compared),
+            table=(num_envs, num_steps + 1),
+            pairs=Pairs(first, last, kept.to(returns.dtype), margin),
         )
 
     def epochs(
-        self, targets: Targets, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
-    ) -> Iterator[list[Batch]]:
-        first, last = targets.first, targets.last
-        if self.rater_temperature is not None:
-            noise = streams.uniform("rater", iteration, shape=targets.margin.shape[1:])
-            errs = bradley_terry_errs(targets.margin, self.rater_temperature, noise).unsqueeze(3)
-            first, last = (torch.where(errs, place.flip(3), place) for place in (first, last))
-        num_groups = targets.kept.shape[1]
-        size = self.groups_per_minibatch or num_groups
-        for epoch in range(self.num_epochs):
+        self, targets: DPORows, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
+    ) -> Iterator[list[list[DPORows]]]:
+        pairs = targets.pairs
+        if self.section.rater == "bradley_terry":
+            noise = streams.uniform("rater", iteration, shape=pairs.margin.shape[1:])
+            errs = bradley_terry_errs(pairs.margin, self.rater_temperature, noise).unsqueeze(3)
+            first, last = (torch.where(errs, place.flip(3), place) for place in (pairs.first, pairs.last))
+            pairs = replace(pairs, first=first, last=last)
+        num_groups = pairs.kept.shape[1]
+        size = self.section.groups_per_minibatch or num_groups
+        for epoch in range(self.section.num_epochs):
             key = streams.uniform("minibatches", iteration, epoch, shape=(num_groups,))
             minibatch = key.argsort(dim=1).argsort(dim=1) // size
-            used = [targets.kept & (minibatch == m).unsqueeze(2) for m in range(-(-num_groups // size))]
-            # Weights sum over all pairs: a step on one of M minibatches counts its pairs M times.
-            num_steps = torch.stack([pairs.any(dim=2).any(dim=1) for pairs in used]).sum(dim=0)
-            weight = (num_steps / targets.kept.sum(dim=(1, 2)).clamp(min=1))[:, None]
-            yield [
-                self._batch(targets, first, last, pairs.flatten(1) * weight, minibatch == m)
-                for m, pairs in enumerate(used)
-            ]
+            groups = [minibatch == m for m in range(-(-num_groups // size))]
+            # Weights add up over all pairs: a step on one of M minibatches counts its pairs M times.
+            num_steps = torch.stack([(pairs.kept.any(dim=2) & chosen).any(dim=1) for chosen in groups]).sum(dim=0)
+            share = num_steps / pairs.kept.sum(dim=(1, 2)).clamp(min=1)
+            yield [[self._minibatch(replace(targets, pairs=pairs), chosen, share)] for chosen in groups]
 
-    def _batch(
-        self,
-        targets: Targets,
-        first: Int[Tensor, "S Q P 2"],
-        last: Int[Tensor, "S Q P 2"],
-        weight: Float[Tensor, "S R"],
-        groups: Bool[Tensor, "S Q"],
-    ) -> Batch:
-        _, num_steps, num_envs = targets.compared.shape
-        members = groups.repeat_interleave(self.group_size, dim=1).unsqueeze(1)
-        packing = pack(targets.compared & members, ROWS_PER_PART).filled()
-        return Batch(
-            observation=packing.take(targets.observation),
-            action=packing.take(targets.action),
-            reference_log_prob=packing.take(targets.reference_log_prob),
-            mask=packing.mask,
-            place=packing.index % num_envs * (num_steps + 1) + packing.index // num_envs + 1,
-            table=(num_envs, num_steps + 1),
-            first=first.flatten(1, 2),
-            last=last.flatten(1, 2),
-            weight=weight,
+    def _minibatch(self, targets: DPORows, groups: Bool[Tensor, "S Q"], share: Float[Tensor, "S"]) -> DPORows:
+        """The pairs of some groups, each of which counts `share`, and the rows that they compare."""
+        members = groups.repeat_interleave(self.section.group_size, dim=1).unsqueeze(1)
+        rows = pack(targets.valid & members, ROWS_PER_PART).filled().take(targets)
+        pairs = targets.pairs
+        weight = (pairs.kept & groups.unsqueeze(2)).flatten(1) * share.unsqueeze(1)
+        return replace(
+            rows, pairs=Pairs(pairs.first.flatten(1, 2), pairs.last.flatten(1, 2), weight, pairs.margin.flatten(1))
         )
 
-    def loss(self, policy: PolicyNetwork, batch: Batch) -> Loss:
+    def loss(self, policy: PolicyNetwork, batch: DPORows) -> Loss:
+        pairs = batch.pairs
         parts = zip(batch.observation.unbind(1), batch.action.unbind(1), strict=True)
         log_prob = torch.stack([policy.distribution(o).log_prob(a) for o, a in parts], dim=1)
         log_ratio = batch.window_sums(log_prob - batch.reference_log_prob)
-        length = (batch.last - batch.first).clamp(min=1)
+        length = (pairs.last - pairs.first).clamp(min=1)
         chosen, rejected = log_ratio.unbind(dim=2)
-        preference = losses.weighted_sum(self._preference_loss(log_ratio, length), batch.weight)
+        preference = losses.weighted_sum(self._preference_loss(log_ratio, length), pairs.weight)
         mean_log_prob = (log_ratio + batch.window_sums(batch.reference_log_prob)) / length
         chosen_log_prob, rejected_log_prob = (
-            losses.weighted_sum(side, batch.weight) for side in mean_log_prob.unbind(dim=2)
+            losses.weighted_sum(side, pairs.weight) for side in mean_log_prob.unbind(dim=2)
         )
-        total = preference - self.sft_weight * chosen_log_prob if self.sft_weight else preference
-        margin = self.beta * (chosen - rejected).detach()
+        total = preference - self.sft_weight * chosen_log_prob if self.section.sft_weight else preference
+        margin = self.beta.unsqueeze(1) * (chosen - rejected).detach()
 
-        def share(holds: Bool[Tensor, "S P"]) -> Float[Tensor, "S"]:
-            return losses.weighted_sum(holds.to(batch.weight.dtype), batch.weight)
+        def share(holds: Bool[Tensor, "S R"]) -> Float[Tensor, "S"]:
+            return losses.weighted_sum(holds.to(pairs.weight.dtype), pairs.weight)
 
         terms = {
             "preference_loss": preference,
-            "margin": losses.weighted_sum(margin, batch.weight),
+            "margin": losses.weighted_sum(margin, pairs.weight),
             "accuracy": share(margin > 0) + share(margin == 0) / 2,
             "saturation": share(margin.abs() > SATURATED),
-            "chosen_reward": self.beta * losses.weighted_sum(chosen, batch.weight),
-            "rejected_reward": self.beta * losses.weighted_sum(rejected, batch.weight),
+            "chosen_reward": self.beta * losses.weighted_sum(chosen, pairs.weight),
+            "rejected_reward": self.beta * losses.weighted_sum(rejected, pairs.weight),
             "chosen_log_prob": chosen_log_prob,
             "rejected_log_prob": rejected_log_prob,
         }
-        return Loss(total, terms, stop=torch.zeros_like(total, dtype=torch.bool))
+        return Loss(total, terms)
 
-    def _preference_loss(self, log_ratio: Float[Tensor, "S P 2"], length: Int[Tensor, "S P 2"]) -> Float[Tensor, "S P"]:
+    def _preference_loss(self, log_ratio: Float[Tensor, "S R 2"], length: Int[Tensor, "S R 2"]) -> Float[Tensor, "S R"]:
         chosen, rejected = log_ratio.unbind(dim=2)
-        match self.variant:
+        match self.section.loss:
             case "sigmoid":
-                return losses.dpo_sigmoid(chosen - rejected, self.beta, self.label_smoothing)
+                return losses.dpo_sigmoid(chosen - rejected, self.beta, self.label_smoothing, self.complement)
             case "robust":
-                return losses.dpo_robust(chosen - rejected, self.beta, self.label_smoothing)
+                return losses.dpo_robust(
+                    chosen - rejected, self.beta, self.label_smoothing, self.complement, self.difference
+                )
             case "hinge":
                 return losses.dpo_hinge(chosen - rejected, self.beta)
             case "ipo":
                 mean_chosen, mean_rejected = (log_ratio / length).unbind(dim=2)
-                return losses.dpo_ipo(mean_chosen - mean_rejected, self.beta)
+                return losses.dpo_ipo(mean_chosen - mean_rejected, self.ipo_target)
 
-    def diagnostics(self, targets: Targets) -> dict[str, Float[Tensor, "S"]]:
-        num_pairs = targets.kept.sum(dim=(1, 2))
-        ties = (targets.margin == 0).to(targets.margin.dtype).flatten(1).mean(dim=1)
-        return_margin = targets.margin.masked_fill(~targets.kept, 0.0).sum(dim=(1, 2)) / num_pairs
+    def diagnostics(self, targets: DPORows) -> dict[str, Float[Tensor, "S"]]:
+        kept, margin = targets.pairs.kept, targets.pairs.margin
+        num_pairs = kept.sum(dim=(1, 2))
+        ties = (margin == 0).to(margin.dtype).flatten(1).mean(dim=1)
+        return_margin = margin.masked_fill(~kept, 0.0).sum(dim=(1, 2)) / num_pairs
         return {"pairs": num_pairs.to(ties.dtype), "tie_share": ties, "return_margin": return_margin}
 
     def hint(self, diagnostics: Mapping[str, float]) -> str | None:

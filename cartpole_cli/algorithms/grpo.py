@@ -20,7 +20,7 @@ KL needs the reference's distributions, not only its log-probs; k2 and k3 use th
 the current policy's KL only in the first step after these were taken.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,167 +37,135 @@ from cartpole_cli.algorithms.advantages import (
     leave_one_out,
     reward_to_go,
 )
-from cartpole_cli.algorithms.interface import Loss
-from cartpole_cli.algorithms.rows import ROWS_PER_PART, for_valid_rows, pack
+from cartpole_cli.algorithms.interface import Algorithm, Loss
+from cartpole_cli.algorithms.rows import ROWS_PER_PART, Rows, for_valid_rows, pack
 from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout, collect_branches, collect_episodes
 from cartpole_cli.policy.action_heads import Distribution
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """A rollout's groups with what GRPO aims at. Rows of groups without spread are not `valid`."""
-
-    observation: Float[Tensor, "S T N O"]
-    action: Tensor
-    old_log_prob: Float[Tensor, "S T N"]
-    advantage: Float[Tensor, "S T N"]
-    reference: Float[Tensor, "S T N P"] | None
-    weight: Float[Tensor, "S T N"]
-    valid: Bool[Tensor, "S T N"]
-    spread: Bool[Tensor, "S N"]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """`weight` is the aggregation's, `share` the same for every row: what reported means are taken with."""
-
-    observation: Float[Tensor, "S B O"]
-    action: Tensor
-    old_log_prob: Float[Tensor, "S B"]
-    advantage: Float[Tensor, "S B"]
-    reference: Float[Tensor, "S B P"] | None
-    weight: Float[Tensor, "S B"]
-    share: Float[Tensor, "S B"]
-    completes_step: bool
+from cartpole_cli.recipe.algorithm import GRPORecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GRPO:
+class GRPORows(Rows):
+    """Steps of a rollout's groups with what GRPO aims at; those of groups without spread are not valid.
+
+    `weight` is the aggregation's, `share` what each valid row counts in reported means; both add up to 1 over a step's
+    rows, on average.
+    """
+
+    old_log_prob: Float[Tensor, "S *rows"]
+    advantage: Float[Tensor, "S *rows"]
+    reference: Float[Tensor, "S *rows P"] | None
+    share: Float[Tensor, "S"]
+    spread: Bool[Tensor, "S episodes"]
+
+
+class GRPO(Algorithm[GRPORecipe, GRPORows]):
     """See `GRPORecipe` for what each number means."""
 
-    group_size: int
-    branch: bool
-    credit: Literal["outcome", "to_go"]
-    advantage_scale: Literal["none", "group", "batch"]
-    scale_floor: float
-    aggregation: Literal["grpo", "dapo", "dr_grpo"]
-    num_epochs: int
-    minibatch_size: int | None
-    clip_range: float
-    clip_range_high: float
-    kl_weight: float
-    kl_estimator: Literal["exact", "k2", "k3"]
-    kl_reference_every: int
-
-    @property
-    def needs_value_network(self) -> bool:
-        return False
+    def __init__(self, sections: Sequence[GRPORecipe], device: torch.device) -> None:
+        super().__init__(sections, device)
+        self.scale_floor = self.each(lambda section: section.scale_floor).unsqueeze(1)
+        self.clip_range = self.each(lambda section: section.clip_range)
+        self.clip_range_high = self.each(lambda section: section.clip_range_high or section.clip_range)
+        self.least_ratio = self.each(lambda section: 1 - section.clip_range).unsqueeze(1)
+        self.most_ratio = self.each(lambda section: 1 + (section.clip_range_high or section.clip_range)).unsqueeze(1)
+        self.kl_weight = self.each(lambda section: section.kl_weight)
+        self.undiscounted = self.each(lambda _: 1.0)
 
     @property
     def reference_every(self) -> int:
-        return self.kl_reference_every if self.kl_weight else 1
+        return self.section.reference_every if self.section.kl_weight else 1
 
     def collect(
         self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
     ) -> Rollout:
-        if self.branch:
-            return collect_branches(environment, policy, streams, iteration, self.group_size, None)
-        return collect_episodes(environment, policy, streams, iteration, self.group_size)
+        if self.section.branch_from == "episode":
+            return collect_branches(environment, policy, streams, iteration, self.section.group_size, None)
+        return collect_episodes(environment, policy, streams, iteration, self.section.group_size)
 
     @torch.no_grad()
-    def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork) -> Targets:
+    def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork) -> GRPORows:
+        size = self.section.group_size
         reward = rollout.reward.masked_fill(~rollout.valid, 0.0)
         returns = reward.sum(dim=1)
-        spread = has_spread(returns, self.group_size)
+        spread = has_spread(returns, size)
         valid = rollout.valid & spread.unsqueeze(1)
-        if self.credit == "outcome":
-            advantage = (returns - group_mean(returns, self.group_size)).unsqueeze(1)
+        if self.section.credit == "outcome":
+            advantage = (returns - group_mean(returns, size)).unsqueeze(1)
         else:
-            to_go = reward_to_go(reward, rollout.ended, gamma=1.0)
-            advantage = to_go - leave_one_out(to_go, rollout.valid, self.group_size)
+            to_go = reward_to_go(reward, rollout.ended, self.undiscounted)
+            advantage = to_go - leave_one_out(to_go, rollout.valid, size)
         advantage = advantage / self._scale(returns, spread).unsqueeze(1)
         columns = (valid, rollout.observation, rollout.action)
-        return Targets(
+        num_rows = valid.sum(dim=(1, 2))
+        # Weights add up over all rows: a step on one of M minibatches counts its rows M times.
+        num_steps = -(-num_rows // (self.section.minibatch_size or valid[0].numel()))
+        return GRPORows(
             observation=rollout.observation,
             action=rollout.action,
+            weight=aggregation_weight(self.section.aggregation, valid) * num_steps[:, None, None],
             old_log_prob=for_valid_rows(lambda o, a: policy.distribution(o).log_prob(a), *columns),
             advantage=advantage.expand_as(reward).masked_fill(~valid, 0.0),
             reference=(
                 for_valid_rows(lambda o, _: reference.distribution(o).parameters(), *columns)
-                if self.kl_weight
+                if self.section.kl_weight
                 else None
             ),
-            weight=aggregation_weight(self.aggregation, valid),
-            valid=valid,
+            share=num_steps / num_rows.clamp(min=1),
             spread=spread,
         )
 
     def _scale(self, returns: Float[Tensor, "S N"], spread: Bool[Tensor, "S N"]) -> Float[Tensor, "S N"]:
-        match self.advantage_scale:
+        match self.section.advantage_scale:
             case "none":
                 return torch.ones_like(returns)
             case "group":
-                return group_deviation(returns, self.group_size).clamp(min=self.scale_floor)
+                return group_deviation(returns, self.section.group_size).clamp(min=self.scale_floor)
             case "batch":
-                return deviation(returns, spread).clamp(min=self.scale_floor).unsqueeze(1).expand_as(returns)
+                return deviation(returns, spread).unsqueeze(1).clamp(min=self.scale_floor).expand_as(returns)
 
     def epochs(
-        self, targets: Targets, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
-    ) -> Iterator[list[Batch]]:
-        num_rows = targets.valid.sum(dim=(1, 2))
-        # Weights sum over all rows: a step on one of M minibatches counts its rows M times.
-        num_steps = torch.ones_like(num_rows) if self.minibatch_size is None else -(-num_rows // self.minibatch_size)
-        share = num_steps / num_rows.clamp(min=1)
-        for epoch in range(self.num_epochs):
-            if self.minibatch_size is None:
+        self, targets: GRPORows, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
+    ) -> Iterator[list[list[GRPORows]]]:
+        size = self.section.minibatch_size
+        for epoch in range(self.section.num_epochs):
+            if size is None:
                 packing = pack(targets.valid, ROWS_PER_PART).filled()
+                yield [packing.split(packing.take(targets))]
             else:
-                key = streams.uniform("minibatches", iteration, epoch, shape=targets.valid.shape[1:])
-                packing = pack(targets.valid, self.minibatch_size, key).filled()
-            columns = {
-                "observation": packing.take(targets.observation),
-                "action": packing.take(targets.action),
-                "old_log_prob": packing.take(targets.old_log_prob),
-                "advantage": packing.take(targets.advantage),
-                "weight": packing.take(targets.weight) * packing.mask * num_steps[:, None, None],
-                "share": packing.mask * share[:, None, None],
-            }
-            if targets.reference is not None:
-                columns["reference"] = packing.take(targets.reference)
-            parts = packing.split(columns)
-            whole = self.minibatch_size is not None
-            yield [
-                Batch(reference=part.pop("reference", None), completes_step=whole or part is parts[-1], **part)
-                for part in parts
-            ]
+                key = streams.uniform("minibatches", iteration, epoch, shape=targets.weight.shape[1:])
+                packing = pack(targets.valid, size, key).filled()
+                yield [[minibatch] for minibatch in packing.split(packing.take(targets))]
 
-    def loss(self, policy: PolicyNetwork, batch: Batch) -> Loss:
+    def loss(self, policy: PolicyNetwork, batch: GRPORows) -> Loss:
         distribution = policy.distribution(batch.observation)
         log_prob = distribution.log_prob(batch.action)
         log_ratio = log_prob - batch.old_log_prob
-        low, high = (log_ratio.new_full(log_ratio.shape[:1], x) for x in (self.clip_range, self.clip_range_high))
-        surrogate = losses.clipped_surrogate(log_ratio, batch.advantage, low, batch.weight, high)
+        surrogate = losses.clipped_surrogate(
+            log_ratio, batch.advantage, self.clip_range, batch.weight, self.clip_range_high
+        )
+        share = batch.valid * batch.share.unsqueeze(1)
         total, terms = surrogate, {"policy_loss": surrogate}
         if batch.reference is not None:
             kl = self._kl(distribution, log_prob, distribution.with_parameters(batch.reference), batch.action)
             total = total + self.kl_weight * losses.weighted_sum(kl, batch.weight)
-            terms["reference_kl"] = losses.weighted_sum(kl, batch.share)
+            terms["reference_kl"] = losses.weighted_sum(kl, share)
         with torch.no_grad():
             ratio = log_ratio.exp()
-            clipped = ((ratio > 1 + self.clip_range_high) | (ratio < 1 - self.clip_range)).to(ratio.dtype)
-            terms["ratio"] = losses.weighted_sum(ratio, batch.share)
-            terms["clip_fraction"] = losses.weighted_sum(clipped, batch.share)
-            terms["approx_kl"] = losses.weighted_sum(losses.kl_k3(log_ratio), batch.share)
-            terms["entropy"] = losses.weighted_sum(distribution.entropy(), batch.share)
-        return Loss(total, terms, stop=torch.zeros_like(total, dtype=torch.bool))
+            clipped = ((ratio > self.most_ratio) | (ratio < self.least_ratio)).to(ratio.dtype)
+            terms["ratio"] = losses.weighted_sum(ratio, share)
+            terms["clip_fraction"] = losses.weighted_sum(clipped, share)
+            terms["approx_kl"] = losses.weighted_sum(losses.kl_k3(log_ratio), share)
+            terms["entropy"] = losses.weighted_sum(distribution.entropy(), share)
+        return Loss(total, terms)
 
     def _kl(
         self, distribution: Distribution, log_prob: Float[Tensor, "S B"], reference: Distribution, action: Tensor
     ) -> Float[Tensor, "S B"]:
-        match self.kl_estimator:
+        match self.section.kl_estimator:
             case "exact":
                 return distribution.kl(reference)
             case "k2":
@@ -205,7 +173,7 @@ class GRPO:
             case "k3":
                 return losses.kl_k3(reference.log_prob(action) - log_prob)
 
-    def diagnostics(self, targets: Targets) -> dict[str, Float[Tensor, "S"]]:
+    def diagnostics(self, targets: GRPORows) -> dict[str, Float[Tensor, "S"]]:
         zero_spread = (~targets.spread).to(targets.advantage.dtype).mean(dim=1)
         spread = deviation(targets.advantage.flatten(1), targets.valid.flatten(1))
         return {"zero_spread_share": zero_spread, "advantage_spread": spread}
@@ -215,7 +183,7 @@ class GRPO:
             return (
                 "every group's returns are equal: nothing to learn from, so no step (near the best return, good news)"
             )
-        if self.num_epochs == 1 and self.minibatch_size is None:
+        if self.section.num_epochs == 1 and self.section.minibatch_size is None:
             return (
                 "policy_loss says nothing at one epoch, near 0 or not: every ratio is 1, so clip_fraction is 0, too; "
                 "watch advantage_spread and gradient_norm"

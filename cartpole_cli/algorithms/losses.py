@@ -51,14 +51,15 @@ def clipped_value_loss(
     value: Float[Tensor, "S B"],
     old_value: Float[Tensor, "S B"],
     value_target: Float[Tensor, "S B"],
-    value_clip_range: float,
+    value_clip_range: Float[Tensor, "S"],
     weight: Float[Tensor, "S B"],
 ) -> Float[Tensor, "S"]:
     """As `value_loss`, with the worse of V and V held within value_clip_range of its old value.
 
     From OpenAI baselines' PPO; Engstrom et al. (2020) found no benefit, so it is off by default.
     """
-    clipped = old_value + (value - old_value).clamp(-value_clip_range, value_clip_range)
+    most = value_clip_range.unsqueeze(1)
+    clipped = old_value + (value - old_value).clamp(-most, most)
     error = torch.maximum((value - value_target).square(), (clipped - value_target).square())
     return 0.5 * weighted_sum(error, weight)
 
@@ -85,27 +86,42 @@ def log_sigmoid(x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     return torch.stack([x, torch.zeros_like(x)], dim=-1).log_softmax(dim=-1)[..., 0]
 
 
-def dpo_sigmoid(margin: Float[Tensor, "S P"], beta: float, label_smoothing: float = 0.0) -> Float[Tensor, "S P"]:
+def dpo_sigmoid(
+    margin: Float[Tensor, "S P"],
+    beta: Float[Tensor, "S"],
+    label_smoothing: Float[Tensor, "S"],
+    complement: Float[Tensor, "S"],
+) -> Float[Tensor, "S P"]:
     """-(1 - e) log sigmoid(beta h) - e log sigmoid(-beta h), h = `margin`, the chosen's log-ratio minus the rejected's.
 
-    Rafailov et al. 2023, eq. 7, where the label smoothing e is 0; Mitchell 2023 (cDPO) for e > 0.
+    Rafailov et al. 2023, eq. 7, where the label smoothing e is 0; Mitchell 2023 (cDPO) for e > 0. `complement` is
+    1 - e.
     """
-    right, wrong = log_sigmoid(beta * margin), log_sigmoid(-beta * margin)
-    return -(1 - label_smoothing) * right - label_smoothing * wrong
+    right, wrong = log_sigmoid(beta.unsqueeze(1) * margin), log_sigmoid(-beta.unsqueeze(1) * margin)
+    return -complement.unsqueeze(1) * right - label_smoothing.unsqueeze(1) * wrong
 
 
-def dpo_robust(margin: Float[Tensor, "S P"], beta: float, label_smoothing: float) -> Float[Tensor, "S P"]:
+def dpo_robust(
+    margin: Float[Tensor, "S P"],
+    beta: Float[Tensor, "S"],
+    label_smoothing: Float[Tensor, "S"],
+    complement: Float[Tensor, "S"],
+    difference: Float[Tensor, "S"],
+) -> Float[Tensor, "S P"]:
     """(-(1 - e) log sigmoid(beta h) + e log sigmoid(-beta h)) / (1 - 2e): where a share e of the labels is wrong, its
-    expectation is the loss of the right ones (Ray Chowdhury et al. 2024, "Provably robust DPO")."""
-    right, wrong = log_sigmoid(beta * margin), log_sigmoid(-beta * margin)
-    return (-(1 - label_smoothing) * right + label_smoothing * wrong) / (1 - 2 * label_smoothing)
+    expectation is the loss of the right ones (Ray Chowdhury et al. 2024, "Provably robust DPO").
+
+    `complement` is 1 - e, `difference` 1 - 2e.
+    """
+    return dpo_sigmoid(margin, beta, -label_smoothing, complement) / difference.unsqueeze(1)
 
 
-def dpo_ipo(mean_margin: Float[Tensor, "S P"], beta: float) -> Float[Tensor, "S P"]:
-    """(h - 1 / (2 beta))^2, h the difference of log-ratios *per step* (Azar et al. 2023, eq. 17)."""
-    return (mean_margin - 1 / (2 * beta)).square()
+def dpo_ipo(mean_margin: Float[Tensor, "S P"], target: Float[Tensor, "S"]) -> Float[Tensor, "S P"]:
+    """(h - 1 / (2 beta))^2, h the difference of log-ratios *per step*, `target` = 1 / (2 beta) (Azar et al. 2023,
+    eq. 17)."""
+    return (mean_margin - target.unsqueeze(1)).square()
 
 
-def dpo_hinge(margin: Float[Tensor, "S P"], beta: float) -> Float[Tensor, "S P"]:
+def dpo_hinge(margin: Float[Tensor, "S P"], beta: Float[Tensor, "S"]) -> Float[Tensor, "S P"]:
     """max(0, 1 - beta h) (Zhao et al. 2023, SLiC, with DPO's log-ratios)."""
-    return (1 - beta * margin).clamp(min=0.0)
+    return (1 - beta.unsqueeze(1) * margin).clamp(min=0.0)

@@ -11,8 +11,9 @@ last state. An update ends, as in stable-baselines3, at the first minibatch on w
 1.5 * target_kl: the steps before it have led there, its own is not taken.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,75 +21,50 @@ from torch import Tensor
 
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.advantages import gae, normalize
-from cartpole_cli.algorithms.interface import Loss
-from cartpole_cli.algorithms.rows import pack
+from cartpole_cli.algorithms.interface import Algorithm, Loss
+from cartpole_cli.algorithms.rows import Rows, pack
 from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout, collect_steps
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """A rollout with what PPO aims at."""
-
-    observation: Float[Tensor, "S T N O"]
-    action: Tensor
-    old_log_prob: Float[Tensor, "S T N"]
-    old_value: Float[Tensor, "S T N"]
-    advantage: Float[Tensor, "S T N"]
-    value_target: Float[Tensor, "S T N"]
-    valid: Bool[Tensor, "S T N"]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    observation: Float[Tensor, "S B O"]
-    action: Tensor
-    old_log_prob: Float[Tensor, "S B"]
-    old_value: Float[Tensor, "S B"]
-    advantage: Float[Tensor, "S B"]
-    value_target: Float[Tensor, "S B"]
-    weight: Float[Tensor, "S B"]
-    clip_range: Float[Tensor, "S"]
-
-    @property
-    def completes_step(self) -> bool:
-        return True
+from cartpole_cli.recipe.algorithm import PPORecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PPO:
+class PPORows(Rows):
+    """Steps with what PPO aims at; a minibatch's `weight` is 1 / (number of its steps)."""
+
+    old_log_prob: Float[Tensor, "S *rows"]
+    old_value: Float[Tensor, "S *rows"]
+    advantage: Float[Tensor, "S *rows"]
+    value_target: Float[Tensor, "S *rows"]
+    clip_range: Float[Tensor, "S"]
+
+
+class PPO(Algorithm[PPORecipe, PPORows]):
     """The numbers mean what they mean in the paper; see `PPORecipe` for each."""
 
-    steps_per_iteration: int
-    num_epochs: int
-    minibatch_size: int
-    gamma: float
-    gae_lambda: float
-    clip_range: float
-    anneal_clip_range: bool
-    normalize_advantage: bool
-    value_coefficient: float
-    value_clip_range: float | None
-    entropy_coefficient: float
-    target_kl: float | None
+    def __init__(self, sections: Sequence[PPORecipe], device: torch.device) -> None:
+        super().__init__(sections, device)
+        self.gamma = self.each(lambda section: section.gamma)
+        self.decay = self.each(lambda section: section.gamma * section.gae_lambda)
+        self.clip_range = self.each(lambda section: section.clip_range)
+        self.value_clip_range = self.each(lambda section: section.value_clip_range or math.inf)
+        self.value_coefficient = self.each(lambda section: section.value_coefficient)
+        self.entropy_coefficient = self.each(lambda section: section.entropy_coefficient)
+        self.kl_limit = self.each(lambda section: 1.5 * (section.target_kl or math.inf))
 
     @property
     def needs_value_network(self) -> bool:
         return True
 
-    @property
-    def reference_every(self) -> int:
-        return 1
-
     def collect(
         self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
     ) -> Rollout:
-        return collect_steps(environment, policy, streams, self.steps_per_iteration, iteration)
+        return collect_steps(environment, policy, streams, self.section.steps_per_iteration, iteration)
 
     @torch.no_grad()
-    def targets(self, rollout: Rollout, policy: PolicyNetwork, _reference: PolicyNetwork) -> Targets:
+    def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork) -> PPORows:
         shape = rollout.reward.shape
         observation = rollout.observation.flatten(1, 2)
         value = policy.value(observation).view(shape)
@@ -102,52 +78,41 @@ class PPO:
             rollout.truncated,
             rollout.valid,
             self.gamma,
-            self.gae_lambda,
+            self.decay,
         )
-        return Targets(
+        return PPORows(
             observation=rollout.observation,
             action=rollout.action,
+            weight=rollout.valid.to(value.dtype),
             old_log_prob=log_prob.view(shape),
             old_value=value,
             advantage=advantage,
             value_target=advantage + value,
-            valid=rollout.valid,
+            clip_range=self.clip_range,
         )
 
     def epochs(
-        self, targets: Targets, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
-    ) -> Iterator[list[Batch]]:
-        clip_range = self.clip_range * (1 - progress if self.anneal_clip_range else torch.ones_like(progress))
-        for epoch in range(self.num_epochs):
-            key = streams.uniform("minibatches", iteration, epoch, shape=targets.valid.shape[1:])
-            packing = pack(targets.valid, self.minibatch_size, key)
-            mask = packing.mask.to(key.dtype)
-            advantage = packing.take(targets.advantage)
-            columns = {
-                "observation": packing.take(targets.observation),
-                "action": packing.take(targets.action),
-                "old_log_prob": packing.take(targets.old_log_prob),
-                "old_value": packing.take(targets.old_value),
-                "advantage": normalize(advantage, mask) if self.normalize_advantage else advantage,
-                "value_target": packing.take(targets.value_target),
-                "weight": mask / mask.sum(dim=-1, keepdim=True).clamp(min=1.0),
-            }
-            yield [Batch(clip_range=clip_range, **minibatch) for minibatch in packing.split(columns)]
+        self, targets: PPORows, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
+    ) -> Iterator[list[list[PPORows]]]:
+        is_linear = self.section.clip_range_schedule == "linear"
+        clip_range = self.clip_range * (1 - progress) if is_linear else self.clip_range
+        for epoch in range(self.section.num_epochs):
+            key = streams.uniform("minibatches", iteration, epoch, shape=targets.weight.shape[1:])
+            packing = pack(targets.valid, self.section.minibatch_size, key)
+            rows = packing.take(targets)
+            advantage = normalize(rows.advantage, rows.weight) if self.section.normalize_advantage else rows.advantage
+            weight = rows.weight / rows.weight.sum(dim=-1, keepdim=True).clamp(min=1.0)
+            rows = replace(rows, advantage=advantage, weight=weight, clip_range=clip_range)
+            yield [[minibatch] for minibatch in packing.split(rows)]
 
-    def loss(self, policy: PolicyNetwork, batch: Batch) -> Loss:
+    def loss(self, policy: PolicyNetwork, batch: PPORows) -> Loss:
         distribution = policy.distribution(batch.observation)
         log_ratio = distribution.log_prob(batch.action) - batch.old_log_prob
         surrogate = losses.clipped_surrogate(log_ratio, batch.advantage, batch.clip_range, batch.weight)
-        value = policy.value(batch.observation)
-        if self.value_clip_range is None:
-            value_loss = losses.value_loss(value, batch.value_target, batch.weight)
-        else:
-            value_loss = losses.clipped_value_loss(
-                value, batch.old_value, batch.value_target, self.value_clip_range, batch.weight
-            )
+        value_loss = self._value_loss(policy.value(batch.observation), batch)
         entropy = losses.weighted_sum(distribution.entropy(), batch.weight)
         total = surrogate + self.value_coefficient * value_loss
-        if self.entropy_coefficient:
+        if self.section.entropy_coefficient:
             total = total - self.entropy_coefficient * entropy
         with torch.no_grad():
             kl = losses.weighted_sum(losses.kl_k3(log_ratio), batch.weight)
@@ -159,14 +124,17 @@ class PPO:
             "approx_kl": kl,
             "clip_fraction": losses.weighted_sum(clipped, batch.weight),
         }
-        limit = float("inf") if self.target_kl is None else 1.5 * self.target_kl
-        return Loss(total, terms, stop=kl > limit)
+        return Loss(total, terms, stop=kl > self.kl_limit)
 
-    def diagnostics(self, targets: Targets) -> dict[str, Float[Tensor, "S"]]:
+    def _value_loss(self, value: Float[Tensor, "S B"], batch: PPORows) -> Float[Tensor, "S"]:
+        if self.section.value_clip_range is None:
+            return losses.value_loss(value, batch.value_target, batch.weight)
+        return losses.clipped_value_loss(
+            value, batch.old_value, batch.value_target, self.value_clip_range, batch.weight
+        )
+
+    def diagnostics(self, targets: PPORows) -> dict[str, Float[Tensor, "S"]]:
         return {"explained_variance": explained_variance(targets.old_value, targets.value_target, targets.valid)}
-
-    def hint(self, diagnostics: Mapping[str, float]) -> str | None:
-        return None
 
 
 def explained_variance(

@@ -66,10 +66,11 @@ def rows_in_windows(
 
 
 def bradley_terry_errs(
-    margin: Float[Tensor, "*pairs"], temperature: float, noise: Float[Tensor, "*pairs"]
-) -> Bool[Tensor, "*pairs"]:
+    margin: Float[Tensor, "S *pairs"], temperature: Float[Tensor, "S"], noise: Float[Tensor, "S *pairs"]
+) -> Bool[Tensor, "S *pairs"]:
     """Whether a rater prefers the worse one, which happens with probability 1 / (1 + exp(margin / temperature)).
 
     Bradley and Terry (1952); `noise` is uniform in [0, 1).
     """
-    return noise * (1 + (margin / temperature).exp()) < 1
+    relative = margin / temperature.view(-1, *[1] * (margin.dim() - 1))
+    return noise * (1 + relative.exp()) < 1

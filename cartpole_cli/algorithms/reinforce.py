@@ -12,63 +12,44 @@ returns. With `value` a truncated episode bootstraps from V of its last state; w
 the end of the task.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.advantages import batch_mean, leave_one_out, normalize, reward_to_go
-from cartpole_cli.algorithms.interface import Loss
-from cartpole_cli.algorithms.rows import ROWS_PER_PART, pack
+from cartpole_cli.algorithms.interface import Algorithm, Loss
+from cartpole_cli.algorithms.rows import ROWS_PER_PART, Rows, pack
 from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout, collect_episodes
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    observation: Float[Tensor, "S T N O"]
-    action: Tensor
-    advantage: Float[Tensor, "S T N"]
-    value_target: Float[Tensor, "S T N"]
-    weight: Float[Tensor, "S T N"]
-    valid: Bool[Tensor, "S T N"]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A part of the whole batch of episodes; `weight` is 1 / (number of its steps)."""
-
-    observation: Float[Tensor, "S B O"]
-    action: Tensor
-    advantage: Float[Tensor, "S B"]
-    value_target: Float[Tensor, "S B"]
-    weight: Float[Tensor, "S B"]
-    completes_step: bool
+from cartpole_cli.recipe.algorithm import ReinforceRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reinforce:
+class ReinforceRows(Rows):
+    """Steps of whole episodes; `weight` is 1 / (number of the batch's steps)."""
+
+    advantage: Float[Tensor, "S *rows"]
+    value_target: Float[Tensor, "S *rows"]
+
+
+class Reinforce(Algorithm[ReinforceRecipe, ReinforceRows]):
     """See `ReinforceRecipe` for what each number means."""
 
-    gamma: float
-    baseline: Literal["none", "batch", "leave_one_out", "value"]
-    normalize_advantage: bool
-    value_coefficient: float
-    entropy_coefficient: float
+    def __init__(self, sections: Sequence[ReinforceRecipe], device: torch.device) -> None:
+        super().__init__(sections, device)
+        self.gamma = self.each(lambda section: section.gamma)
+        self.value_coefficient = self.each(lambda section: section.value_coefficient)
+        self.entropy_coefficient = self.each(lambda section: section.entropy_coefficient)
 
     @property
     def needs_value_network(self) -> bool:
-        return self.baseline == "value"
-
-    @property
-    def reference_every(self) -> int:
-        return 1
+        return self.section.baseline == "value"
 
     def collect(
         self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
@@ -76,31 +57,30 @@ class Reinforce:
         return collect_episodes(environment, policy, streams, iteration)
 
     @torch.no_grad()
-    def targets(self, rollout: Rollout, policy: PolicyNetwork, _reference: PolicyNetwork) -> Targets:
+    def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork) -> ReinforceRows:
         valid = rollout.valid
         reward = rollout.reward.masked_fill(~valid, 0.0)
-        if self.baseline == "value":
+        if self.needs_value_network:
             cut = rollout.truncated & ~rollout.terminated & valid
             last_value = policy.value(rollout.next_observation.flatten(1, 2)).view(reward.shape)
-            reward = reward + self.gamma * last_value.masked_fill(~cut, 0.0)
+            reward = reward + self.gamma.view(-1, 1, 1) * last_value.masked_fill(~cut, 0.0)
         returns = reward_to_go(reward, rollout.ended, self.gamma)
         advantage = (returns - self._baseline(rollout, returns, policy)).masked_fill(~valid, 0.0)
         mask = valid.to(returns.dtype)
-        if self.normalize_advantage:
+        if self.section.normalize_advantage:
             advantage = normalize(advantage.flatten(1), mask.flatten(1)).view(advantage.shape)
-        return Targets(
+        return ReinforceRows(
             observation=rollout.observation,
             action=rollout.action,
+            weight=mask / mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0),
             advantage=advantage,
             value_target=returns,
-            weight=mask / mask.sum(dim=(1, 2), keepdim=True).clamp(min=1.0),
-            valid=valid,
         )
 
     def _baseline(
         self, rollout: Rollout, returns: Float[Tensor, "S T N"], policy: PolicyNetwork
     ) -> Float[Tensor, "S #T #N"]:
-        match self.baseline:
+        match self.section.baseline:
             case "none":
                 return torch.zeros_like(returns)
             case "batch":
@@ -111,36 +91,22 @@ class Reinforce:
                 return policy.value(rollout.observation.flatten(1, 2)).view(returns.shape)
 
     def epochs(
-        self, targets: Targets, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
-    ) -> Iterator[list[Batch]]:
+        self, targets: ReinforceRows, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
+    ) -> Iterator[list[list[ReinforceRows]]]:
         packing = pack(targets.valid, ROWS_PER_PART).filled()
-        columns = {
-            "observation": packing.take(targets.observation),
-            "action": packing.take(targets.action),
-            "advantage": packing.take(targets.advantage),
-            "value_target": packing.take(targets.value_target),
-            "weight": packing.take(targets.weight) * packing.mask,
-        }
-        parts = packing.split(columns)
-        yield [Batch(completes_step=part is parts[-1], **part) for part in parts]
+        yield [packing.split(packing.take(targets))]
 
-    def loss(self, policy: PolicyNetwork, batch: Batch) -> Loss:
+    def loss(self, policy: PolicyNetwork, batch: ReinforceRows) -> Loss:
         distribution = policy.distribution(batch.observation)
         log_prob = distribution.log_prob(batch.action)
         policy_loss = losses.policy_gradient(log_prob, batch.advantage, batch.weight)
         entropy = losses.weighted_sum(distribution.entropy(), batch.weight)
         total = policy_loss
-        if self.entropy_coefficient:
+        if self.section.entropy_coefficient:
             total = total - self.entropy_coefficient * entropy
         terms = {"policy_loss": policy_loss, "entropy": entropy}
-        if self.baseline == "value":
+        if self.needs_value_network:
             value = policy.value(batch.observation)
             terms["value_loss"] = losses.value_loss(value, batch.value_target, batch.weight)
             total = total + self.value_coefficient * terms["value_loss"]
-        return Loss(total, terms, stop=torch.zeros_like(total, dtype=torch.bool))
-
-    def diagnostics(self, targets: Targets) -> dict[str, Float[Tensor, "S"]]:
-        return {}
-
-    def hint(self, diagnostics: Mapping[str, float]) -> str | None:
-        return None
+        return Loss(total, terms)

@@ -1,7 +1,8 @@
 """Rollouts as rows: the valid ones packed to the front and cut into minibatches of one fixed size."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,6 +10,28 @@ from torch import Tensor
 
 ROWS_PER_PART = 1024
 """Rows of one forward and backward pass where a step takes all rows there are."""
+RowsT = TypeVar("RowsT", bound="Rows")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Transitions and what an algorithm aims at: of a whole rollout, [S, T, N], or of a minibatch, [S, B].
+
+    A field of three axes or more is a column, and is packed; one number per seed or per episode stays as it is.
+    """
+
+    observation: Float[Tensor, "S *rows O"]
+    action: Tensor
+    weight: Float[Tensor, "S *rows"]
+    """What each row counts; 0 where it is not valid. A seed whose weights are all 0 takes no step."""
+
+    @property
+    def valid(self) -> Bool[Tensor, "S *rows"]:
+        return self.weight > 0
+
+    def columns(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor) and value.dim() > 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +41,25 @@ class Packing:
     index: Int[Tensor, "S M B"]
     mask: Bool[Tensor, "S M B"]
 
-    def take(self, column: Tensor) -> Tensor:
+    def take(self, rows: RowsT) -> RowsT:
+        """A rollout's rows as minibatches [S, M, B, ...], where padding weighs nothing."""
+        taken = {name: self.take_column(column) for name, column in rows.columns().items()}
+        return replace(rows, **taken | {"weight": taken["weight"] * self.mask})
+
+    def take_column(self, column: Tensor) -> Tensor:
         """A rollout's column [S, T, N, ...] as minibatches [S, M, B, ...]."""
         num_seeds, num_rows = column.shape[0], column.shape[1] * column.shape[2]
         first_row = torch.arange(num_seeds, device=column.device) * num_rows
         index = (self.index + first_row[:, None, None]).flatten()
         return column.flatten(0, 2).index_select(0, index).view(*self.index.shape, *column.shape[3:])
 
-    def split(self, columns: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-        """Columns [S, M, B, ...] as one record of columns [S, B, ...] per minibatch."""
-        return [{name: column[:, m] for name, column in columns.items()} for m in range(self.index.shape[1])]
+    def split(self, rows: RowsT) -> list[RowsT]:
+        """Minibatches [S, M, B, ...] as M records of rows [S, B, ...]."""
+        columns = rows.columns()
+        return [
+            replace(rows, **{name: column[:, m] for name, column in columns.items()})
+            for m in range(self.index.shape[1])
+        ]
 
     def filled(self) -> "Packing":
         """Without the minibatches that hold no valid row of any seed, but at least one (the host waits here)."""
@@ -40,7 +72,7 @@ def for_valid_rows(
 ) -> Float[Tensor, "S T N *rest"]:
     """function(*columns) of the valid rows, part by part; zeros elsewhere."""
     packing = pack(valid, ROWS_PER_PART).filled()
-    taken = [packing.take(column) for column in columns]
+    taken = [packing.take_column(column) for column in columns]
     values = torch.cat([function(*(column[:, m] for column in taken)) for m in range(packing.index.shape[1])], dim=1)
     num_rows = valid[0].numel()
     place = torch.where(packing.mask, packing.index, num_rows).flatten(1)

@@ -29,9 +29,9 @@ class Goal:
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Goal":
-        budget = trainer.budget
+        settings = trainer.settings
         limit, horizon = trainer.environment.max_episode_steps, trainer.evaluator.confirmation_horizon
-        return cls(budget.num_steps, budget.stop_at_return, limit, horizon)
+        return cls(settings.num_steps, settings.stop_at_return, limit, horizon)
 
     def awaited(self, evaluation: Evaluation | None, confirmation: Evaluation | None) -> str:
         """What a seed that was last evaluated so is still trained for."""

@@ -132,27 +132,23 @@ class GaussianHead(nn.Module):
     """Means in units of half the action range, with a standard deviation that does not depend on the state.
 
     Args:
-        num_seeds: S.
         actions: the environment's range (newtons for the cart-pole), one number per dimension.
         initial_log_std: log standard deviation at the start, in units of half the range.
         squash: how a raw action is brought into the range, `clip` or `tanh`. Losses see the raw action, for
             which the squashing cancels in every ratio and score; only the environment sees the squashed one.
-        device: where its parameters are.
     """
 
     def __init__(
         self,
-        num_seeds: int,
         actions: Continuous,
         *,
-        initial_log_std: float,
+        initial_log_std: Float[Tensor, "S"],
         squash: Literal["clip", "tanh"],
-        device: torch.device,
     ) -> None:
         super().__init__()
-        self.num_outputs = actions.size
+        self.num_outputs, device = actions.size, initial_log_std.device
         self.squash = squash
-        self.log_std = nn.Parameter(torch.full((num_seeds, 1, actions.size), initial_log_std, device=device))
+        self.log_std = nn.Parameter(initial_log_std.view(-1, 1, 1).repeat(1, 1, actions.size))
         lower, upper = (torch.tensor(end, device=device) for end in (actions.low, actions.high))
         self.register_buffer("center", (lower + upper) / 2, persistent=False)
         self.register_buffer("half_range", (upper - lower) / 2, persistent=False)

@@ -2,8 +2,10 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from cartpole_cli.actions import Actions, Continuous
@@ -11,7 +13,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.memory import memory_of
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe.recipe import PolicyRecipe
+from cartpole_cli.recipe.sections import PolicyRecipe
 
 BYTES_PER_WEIGHT = 16
 """A float32, its gradient and Adam's two moments."""
@@ -20,7 +22,7 @@ MAX_SIZE = 2**24
 
 
 def build_policy(
-    recipe: PolicyRecipe,
+    recipes: Sequence[PolicyRecipe],
     streams: Streams,
     *,
     observation_size: int,
@@ -30,7 +32,7 @@ def build_policy(
     """The network a recipe describes, for an environment's sizes.
 
     Args:
-        recipe: sizes of the network.
+        recipes: of each member; only numbers may differ.
         streams: seeds of the initial weights, one network each.
         observation_size: O.
         actions: the environment's.
@@ -39,6 +41,7 @@ def build_policy(
     Raises:
         CartpoleError: the recipe's action head does not fit the environment's actions, or the network the memory.
     """
+    recipe = recipes[0]
     fitting = "gaussian" if isinstance(actions, Continuous) else "categorical"
     if recipe.action_head not in {"auto", fitting}:
         raise CartpoleError(
@@ -52,11 +55,11 @@ def build_policy(
         value_network=value_network,
         actions=actions,
         squash=recipe.squash,
-        initial_log_std=recipe.initial_log_std,
         features=recipe.features,
     )
     _check_fits(num_weights(architecture), streams)
-    return PolicyNetwork(architecture, streams)
+    initial_log_std = torch.tensor([each.initial_log_std for each in recipes], device=streams.device)
+    return PolicyNetwork(architecture, streams, initial_log_std=initial_log_std)
 
 
 def _check_fits(num_weights: int, streams: Streams) -> None:

@@ -29,7 +29,6 @@ class Architecture:
     value_network: bool
     actions: Actions
     squash: Literal["clip", "tanh"] = "clip"
-    initial_log_std: float = -0.5
     features: Literal["raw", "scaled", "trig"] = "raw"
 
     def as_plain_data(self) -> dict[str, Any]:
@@ -48,6 +47,7 @@ class Architecture:
             TypeError or KeyError: it was not.
         """
         given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        given.pop("initial_log_std", None)  # said by files from when it was the same for all members
         n, low, high = (given.pop(key) for key in ("num_actions", "action_low", "action_high"))
         return cls(actions=Continuous(low, high) if n is None else Discrete(n), **given)
 
@@ -81,13 +81,18 @@ class PolicyNetwork(nn.Module):
     Args:
         architecture: sizes and meaning.
         streams: one seed per stacked network; initial weights come from the stream "initialization".
+        initial_log_std: of a Gaussian head, in units of half the action range; default: 0.
     """
 
-    def __init__(self, architecture: Architecture, streams: Streams) -> None:
+    def __init__(
+        self, architecture: Architecture, streams: Streams, *, initial_log_std: Float[Tensor, "S"] | None = None
+    ) -> None:
         super().__init__()
         self.architecture = architecture
         self.num_seeds = len(streams.seeds)
-        self.head = _build_head(architecture, self.num_seeds, streams.device)
+        if initial_log_std is None:
+            initial_log_std = torch.zeros(self.num_seeds, device=streams.device)
+        self.head = _build_head(architecture, initial_log_std)
         initialization = streams.named("initialization")
         self.torso = _trunk(architecture, initialization.named("policy"), self.head.num_outputs, 0.01)
         self.value_network = (
@@ -163,17 +168,11 @@ class PolicyNetwork(nn.Module):
         }
 
 
-def _build_head(architecture: Architecture, num_seeds: int, device: torch.device) -> CategoricalHead | GaussianHead:
+def _build_head(architecture: Architecture, initial_log_std: Float[Tensor, "S"]) -> CategoricalHead | GaussianHead:
     actions = architecture.actions
     if isinstance(actions, Discrete):
         return CategoricalHead(actions.n)
-    return GaussianHead(
-        num_seeds,
-        actions,
-        initial_log_std=architecture.initial_log_std,
-        squash=architecture.squash,
-        device=device,
-    )
+    return GaussianHead(actions, initial_log_std=initial_log_std, squash=architecture.squash)
 
 
 def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_gain: float) -> nn.Sequential:

@@ -5,20 +5,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
+from cartpole_cli.recipe.sections import Fraction, NonNegativeFloat, Section
+
 NumEpochs = Annotated[int, Field(ge=1, le=1_000)]
 GroupSize = Annotated[int, Field(ge=2, le=65_536)]
-
-
-class Section(BaseModel):
-    """A table of a recipe: every field known, typed and documented."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class ReinforceRecipe(Section):
@@ -28,12 +20,12 @@ class ReinforceRecipe(Section):
     gamma: Fraction = 0.99
     """Discount factor."""
     baseline: Literal["none", "batch", "leave_one_out", "value"] = "value"
-    """What is subtracted from the return: nothing, the batch's mean return, the mean return of the other episodes
-    at the same time step, or a learned value function."""
+    """What is subtracted from a step's return: nothing (none), the batch's mean return (batch), the other episodes'
+    mean return at the same step (leave_one_out), or a learned value function (value)."""
     normalize_advantage: bool = True
     """Scale the batch's advantages to mean 0 and standard deviation 1."""
     value_coefficient: NonNegativeFloat = 0.5
-    """Weight of the value loss (baseline = "value")."""
+    """Weight of the value loss, with baseline = "value"."""
     entropy_coefficient: NonNegativeFloat = 0.0
     """Weight of the entropy bonus."""
 
@@ -51,21 +43,22 @@ class PPORecipe(Section):
     gamma: Fraction = 0.98
     """Discount factor."""
     gae_lambda: Fraction = 0.8
-    """GAE's lambda: 0 is the one-step TD error, 1 the whole return."""
+    """Lambda of generalized advantage estimation: 0 uses one-step TD errors, 1 whole returns."""
     clip_range: PositiveFloat = 0.2
-    """How far the probability ratio may leave 1 before its gradient is cut."""
+    """Distance from 1 beyond which the probability ratio is clipped, and passes no gradient."""
     clip_range_schedule: Literal["constant", "linear"] = "constant"
-    """Linear: down to 0 at `trainer.schedule_steps`."""
+    """How `clip_range` changes: not at all, or linearly to 0 at `trainer.schedule_steps`."""
     normalize_advantage: bool = True
     """Scale each minibatch's advantages to mean 0 and standard deviation 1."""
     value_coefficient: NonNegativeFloat = 0.5
     """Weight of the value loss."""
     value_clip_range: PositiveFloat | None = None
-    """Clip the value loss around the old value, in units of return; unset: no clipping."""
+    """Distance from the old value at which the value loss is clipped, in units of return; unset: no clipping."""
     entropy_coefficient: NonNegativeFloat = 0.0
     """Weight of the entropy bonus."""
     target_kl: PositiveFloat | None = None
-    """End an update once its steps have taken the estimated KL past 1.5 times this, before the next; unset: never."""
+    """KL divergence from the collecting policy, as estimated, that ends an update at 1.5 times its value; unset: an
+    update never ends early."""
 
 
 class GRPORecipe(Section):
@@ -75,30 +68,30 @@ class GRPORecipe(Section):
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
     branch_from: Literal["start", "episode"] = "start"
-    """Where groups begin: at an episode's start, or at a random step of an episode played before (training returns
-    then count from there)."""
+    """Where groups begin: at an episode's start, or at a random step of an episode played for it; training returns then
+    count from there."""
     credit: Literal["outcome", "to_go"] = "outcome"
-    """A step's return: its whole episode's, or what is still to come."""
+    """Return that a step is credited with: its whole episode's (outcome), or what is still to come (to_go)."""
     advantage_scale: Literal["none", "group", "batch"] = "batch"
-    """What advantages are divided by: nothing, or the standard deviation of the group's or the batch's returns."""
+    """What advantages are divided by: nothing, or the standard deviation of the group's or of the batch's returns."""
     scale_floor: NonNegativeFloat = 5.0
-    """Least standard deviation to divide by, in units of return: near the best return deviations get tiny."""
+    """Least standard deviation to divide by, in units of return; near the best return, deviations get tiny."""
     aggregation: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
-    """What a step weighs: 1 / its episode's length (grpo), all the same (dapo), 1 / the time limit (dr_grpo)."""
+    """Weight of a step: 1 / its episode's length (grpo), the same for all (dapo), or 1 / the time limit (dr_grpo)."""
     num_epochs: NumEpochs = 4
     """Passes over the collected episodes."""
     minibatch_size: PositiveInt | None = None
     """Transitions per gradient step; unset: one step per epoch, over all of them."""
     clip_range: PositiveFloat = 0.2
-    """How far the probability ratio may fall below 1, and rise above it, before its gradient is cut."""
+    """Distance below 1, and above it, beyond which the probability ratio is clipped, and passes no gradient."""
     clip_range_high: PositiveFloat | None = None
-    """How far it may rise, where that is another number."""
+    """Distance above 1 beyond which the probability ratio is clipped; unset: `clip_range`."""
     kl_weight: NonNegativeFloat = 0.0
     """Weight of the KL divergence from the reference policy."""
     kl_estimator: Literal["exact", "k2", "k3"] = "exact"
-    """The divergence itself, or its estimate from the actions taken."""
+    """How that divergence is computed: exactly, or estimated from the actions taken (k2, k3)."""
     reference_every: PositiveInt = 1
-    """Iterations between renewals of the reference policy, by the policy of that moment."""
+    """Iterations after which the current policy becomes the reference policy."""
 
 
 class DPORecipe(Section):
@@ -108,38 +101,40 @@ class DPORecipe(Section):
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
     branch_from: Literal["start", "before_failure"] = "start"
-    """Where groups begin: at an episode's start, or shortly before the failure of an episode played before."""
+    """Where groups begin: at an episode's start, or shortly before the failure of an episode played for it."""
     steps_before_failure: PositiveInt = 20
-    """Steps before the failure at which groups branch (branch_from = "before_failure")."""
+    """Steps before that failure at which groups begin, with branch_from = "before_failure"."""
     pairs: Literal["best_worst", "all"] = "best_worst"
-    """Which episodes of a group meet: the best and the worst, the second best and the second worst, and so on;
-    or each with each, those of the widest margin first."""
+    """Which episodes of a group are paired: the best with the worst, the second best with the second worst, and so on
+    (best_worst), or each with each, those of the widest margin first (all)."""
     max_pairs: PositiveInt = 8
-    """Most pairs of a group."""
+    """Number of pairs per group, at most."""
     min_margin: NonNegativeFloat = 0.0
-    """Pairs whose returns differ by less are dropped; those whose returns are equal always."""
+    """Least difference of returns; closer pairs are dropped, and pairs of equal returns always are."""
     rater: Literal["deterministic", "bradley_terry"] = "deterministic"
-    """Who prefers: one who sees the returns, or one who errs, the more often the closer they are."""
+    """Who states the preferences: a rater who sees the returns (deterministic), or one who errs, more often the closer
+    the returns are (bradley_terry)."""
     rater_temperature: PositiveFloat = 10.0
-    """In units of return (rater = "bradley_terry"): a margin of this much is judged rightly 73 times of 100."""
+    """Difference of returns that the bradley_terry rater judges correctly 73 times in 100."""
     window: Literal["same_length", "last_k", "full"] = "same_length"
-    """Steps that are compared: as many of both as the shorter has, the last of these, or whole episodes."""
+    """Which steps of a pair are compared: as many of both as the shorter has (same_length), the last of these
+    (last_k), or whole episodes (full)."""
     window_steps: PositiveInt = 20
-    """How many of the last steps are compared (window = "last_k")."""
+    """Number of last steps compared, with window = "last_k"."""
     loss: Literal["sigmoid", "ipo", "hinge", "robust"] = "sigmoid"
-    """The loss, of the margin between the log-ratios of the chosen and the rejected episode."""
+    """Loss function of the margin between the chosen and the rejected episode's log-ratios."""
     beta: PositiveFloat = 0.1
-    """Inverse temperature: the larger, the nearer the policy stays to the reference."""
+    """Inverse temperature; the larger it is, the closer the policy stays to the reference."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Share of preferences expected to be wrong (loss = "sigmoid" or "robust")."""
+    """Share of preferences expected to be wrong, with loss = "sigmoid" or "robust"."""
     sft_weight: NonNegativeFloat = 0.0
-    """Weight of the chosen steps' negative log-likelihood, which holds their probability up."""
+    """Weight of the chosen steps' negative log-likelihood, which keeps their probability up."""
     num_epochs: NumEpochs = 4
     """Passes over the pairs."""
     groups_per_minibatch: PositiveInt | None = None
     """Groups per gradient step; unset: one step per epoch, over all of them."""
     reference_every: PositiveInt = 1
-    """Iterations between renewals of the reference policy, by the policy of that moment."""
+    """Iterations after which the current policy becomes the reference policy."""
 
 
 AlgorithmRecipe = Annotated[ReinforceRecipe | PPORecipe | GRPORecipe | DPORecipe, Field(discriminator="name")]

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat
 
 from cartpole_cli.actions import Continuous
-from cartpole_cli.recipe.algorithm import Fraction, NonNegativeFloat, Section
 from cartpole_cli.recipe.ranges import NumberOrRange, fixed
+from cartpole_cli.recipe.sections import Fraction, NonNegativeFloat, Section
 from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD, TASKS, Task, TaskId
 
 NumEnvs = Annotated[int, Field(ge=1, le=65_536)]

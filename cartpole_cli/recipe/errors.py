@@ -86,10 +86,8 @@ def _problem(details: ErrorDetails, root: type[BaseModel], a_list: str) -> tuple
             reason = f"missing; {allowed}" if chosen is None else f"{allowed}{did_you_mean(str(chosen), names)}"
             return f"{key}.{context['discriminator'].strip(QUOTE)}", chosen, reason
         case "extra_forbidden":
-            names = list(table.model_fields)
-            what = "section" if all(models_in(other.annotation) for other in table.model_fields.values()) else "field"
-            guess = did_you_mean(str(details["loc"][-1]), names) or f"; allowed: {', '.join(names)}"
-            return key, given, f"unknown {what}{guess}"
+            moved = key == "environment.randomize"
+            return key, None if moved else given, _now_physics(given) if moved else _unknown(key, table)
         case "literal_error":
             guess = did_you_mean(given, context["expected"].split(QUOTE)[1::2]) if isinstance(given, str) else ""
             return key, given, f"allowed: {context['expected']}{guess}"
@@ -104,6 +102,13 @@ def _allowed(details: ErrorDetails, key: str, field: FieldInfo | None, a_list: s
     lengths = {"too_short": f"at least {context.get('min_length')}", "too_long": f"at most {context.get('max_length')}"}
     phrases = {**lengths, "tuple_type": a_list}
     return phrases.get(kind) or re.sub(r"^[A-Za-z]+ should (be |have )?", "", details["msg"])
+
+
+def _unknown(key: str, table: type[BaseModel]) -> str:
+    names = list(table.model_fields)
+    what = "section" if all(models_in(field.annotation) for field in table.model_fields.values()) else "field"
+    hint = did_you_mean(key.rpartition(".")[2], names) or f"; allowed: {', '.join(names)}"
+    return f"unknown {what}{hint}"
 
 
 def _now_physics(ranges: Any) -> str:

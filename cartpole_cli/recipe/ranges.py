@@ -26,8 +26,8 @@ def _pair(given: Any, validate: Callable[[Any], Any]) -> tuple[Any, Any]:
     except ValidationError as error:
         if not is_number:
             raise
-        first = error.errors()[0]
-        raise PydanticKnownError(first["type"], first.get("ctx")) from None  # type: ignore[arg-type]  # a known one's
+        first = error.errors()[0]  # of the number, which was validated as both ends
+        raise PydanticKnownError(first["type"], first.get("ctx")) from None  # type: ignore[arg-type]  # it is known
     if low > high:
         raise PydanticCustomError("range", "a range, the lower number first")
     return low, high

@@ -5,10 +5,10 @@
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tomli_w
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from cartpole_cli.actions import Continuous
@@ -18,78 +18,12 @@ from cartpole_cli.recipe.algorithm import (
     GRPORecipe,
     PPORecipe,
     ReinforceRecipe,
-    Section,
 )
 from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment, Problem
+from cartpole_cli.recipe.sections import LoggerRecipe, PolicyRecipe, Section, TrainerRecipe
 
 MAX_ROWS = 2**24
 MIN_GROUPS = 8
-
-
-class PolicyRecipe(Section):
-    """The policy network; a value network, where the algorithm has one, has the same sizes."""
-
-    action_head: Literal["auto", "categorical", "gaussian"] = "auto"
-    """Discrete logits or a continuous force; auto: what the environment takes."""
-    features: Literal["raw", "scaled", "trig"] = "raw"
-    """What the network sees of a cart-pole: its four numbers; theta in tenths of a radian; theta's sine and cosine."""
-    hidden_sizes: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
-    ] = (64, 64)
-    """Width of each hidden layer. Multiples of 16 keep a seed's bits the same beside other seeds."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Non-linearity after each hidden layer."""
-    squash: Literal["clip", "tanh"] = "clip"
-    """How a Gaussian action is brought into the environment's range."""
-    initial_log_std: Annotated[float, Field(ge=-3, le=0.5)] = -0.5
-    """Gaussian head: initial log standard deviation, in units of half the action range."""
-
-
-class TrainerRecipe(Section):
-    """Budget, optimizer, evaluation and files. An iteration is one collection and its update."""
-
-    num_steps: Annotated[int, Field(ge=1, le=10**15)] = 100_000
-    """Budget in environment steps; the iteration that reaches it is the last."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of every random number of the run."""
-    num_seeds: Annotated[int, Field(ge=1, le=1_024)] = 1
-    """More than 1: a study, of that many seeds from `seed` on, trained as one computation."""
-    learning_rate: PositiveFloat = 1e-3
-    """Adam's step size."""
-    learning_rate_schedule: Literal["constant", "linear"] = "linear"
-    """Linear: down to 0 at `schedule_steps`."""
-    schedule_steps: PositiveInt | None = None
-    """Environment steps at which linear schedules reach 0; unset: `num_steps`."""
-    max_grad_norm: PositiveFloat = 0.5
-    """Gradients are scaled down to this norm."""
-    evaluate_every: PositiveInt = 10
-    """Iterations between held-out evaluations; the best evaluation's weights become best.pth."""
-    evaluation_episodes: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """Episodes of each held-out evaluation (the selection set)."""
-    stop_at_return: float | None = None
-    """Stop once the mean held-out return reaches this, and 100 fresh episodes confirm it; unset: never. The
-    cart-pole's confirming episodes last twice as long, and their returns are halved: a slow drift falls later."""
-    save_every: Annotated[int, Field(ge=0)] = 0
-    """Iterations between snapshots in checkpoints/; 0: none."""
-    render_every: Annotated[int, Field(ge=0)] = 0
-    """Iterations between films of a greedy episode in videos/, and on W&B if on; 0: none. Needs the [video] extra."""
-    checkpoint_every: PositiveInt = 25
-    """Iterations between writes of last.pth: what a crash can lose."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to train; auto: CUDA, then MPS, then CPU."""
-    num_threads: Annotated[int, Field(ge=1, le=1_024)] = 1
-    """CPU threads; one is fastest for networks this small, and what bit-exact promises are made for."""
-
-
-class LoggerRecipe(Section):
-    """Where metrics go besides metrics.jsonl."""
-
-    type: Literal["disabled", "wandb"] = "disabled"
-    """Weights & Biases, or nothing."""
-    mode: Literal["online", "offline", "disabled"] = "online"
-    """W&B's mode; offline files are uploaded later with `wandb sync`."""
-    project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w.-]+$")] = "cartpole"
-    """W&B project."""
 
 
 class Recipe(Section):

@@ -29,7 +29,8 @@ from cartpole_cli.runs.trailer import digest_of
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import Report
-from cartpole_cli.training.trainer import NO_SCORE, Trainer
+from cartpole_cli.training.selection import NO_SCORE
+from cartpole_cli.training.trainer import Trainer
 
 STOPPED = {KeyboardInterrupt, BrokenPipeError}
 """What a user does to end a run; anything else is a failure."""
@@ -72,7 +73,7 @@ class Session:
             if before is not None and before.trains_otherwise:
                 for place, seed in enumerate(trainer.streams.seeds):
                     if self.runs[seed].set_best_aside(tell):
-                        trainer.best_score[place] = NO_SCORE
+                        trainer.selection.best_score[place] = NO_SCORE
             self._begin(tell)
         except BaseException:
             self._close()
@@ -245,4 +246,4 @@ class Session:
 def _build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) -> Trainer:
     if recipe.trainer.render_every:
         check_can_film()
-    return build_trainer(recipe, seeds, device)
+    return build_trainer([recipe.for_seed(seed) for seed in seeds], device)

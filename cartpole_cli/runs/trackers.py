@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from cartpole_cli.errors import writing
 from cartpole_cli.libraries import quiet_wandb
-from cartpole_cli.recipe.recipe import LoggerRecipe, Recipe
+from cartpole_cli.recipe.recipe import Recipe
+from cartpole_cli.recipe.sections import LoggerRecipe
 
 ONLINE_TIMEOUT = 5.0
 WandbMode = Literal["online", "offline"]

@@ -18,42 +18,38 @@ from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.training.evaluation import Evaluator
 from cartpole_cli.training.optimizer import Adam
 from cartpole_cli.training.size import IterationSize
-from cartpole_cli.training.trainer import Budget, Trainer
+from cartpole_cli.training.trainer import Trainer
 
 
-def build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) -> Trainer:
-    """A trainer of S seeds at its first iteration.
+def build_trainer(members: Sequence[Recipe], device: torch.device) -> Trainer:
+    """A trainer at its first iteration, of members that each train one seed, by recipes of one shape.
 
     Raises:
         CartpoleError: the environment cannot be made, does not fit the policy, or is too large for the memory.
     """
-    streams = Streams(seeds, device)
-    algorithm = build_algorithm(recipe.algorithm)
+    recipe = members[0]
+    streams = Streams([member.trainer.seed for member in members], device)
+    algorithm = build_algorithm([member.algorithm for member in members], device)
     environment = build_environment(recipe.environment, streams)
     iteration_size(recipe, environment).check_fits(device)
     policy = build_policy(
-        recipe.policy,
+        [member.policy for member in members],
         streams,
         observation_size=environment.observation_size,
         actions=environment.actions,
         value_network=algorithm.needs_value_network,
     )
-    settings = recipe.trainer
+    settings = [member.trainer for member in members]
+    max_grad_norm = torch.tensor([each.max_grad_norm for each in settings], device=device)
     return Trainer(
         algorithm=algorithm,
         environment=environment,
         policy=policy,
-        optimizer=Adam(policy.parameters(), max_grad_norm=settings.max_grad_norm),
+        optimizer=Adam(policy.parameters(), max_grad_norm=max_grad_norm),
         evaluator=build_evaluator(recipe),
         streams=streams,
-        budget=Budget(
-            num_steps=settings.num_steps,
-            schedule_steps=settings.schedule_steps or settings.num_steps,
-            learning_rate=settings.learning_rate,
-            anneal_learning_rate=settings.learning_rate_schedule == "linear",
-            evaluate_every=settings.evaluate_every,
-            stop_at_return=settings.stop_at_return,
-        ),
+        settings=recipe.trainer,
+        learning_rate=torch.tensor([each.learning_rate for each in settings], device=device),
     )
 
 

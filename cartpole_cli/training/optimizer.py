@@ -25,7 +25,7 @@ class Adam:
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        max_grad_norm: float,
+        max_grad_norm: Float[Tensor, "S"],
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-5,
     ) -> None:
@@ -51,7 +51,7 @@ class Adam:
         self._bind()
         places = list(indices)
         self.first_moment, self.second_moment = self.first_moment[places], self.second_moment[places]
-        self.beta_powers = self.beta_powers[:, places]
+        self.beta_powers, self.max_grad_norm = self.beta_powers[:, places], self.max_grad_norm[places]
 
     def accumulate(self, total: Float[Tensor, "S"]) -> None:
         """Add the gradient of each seed's loss to what the next step uses."""
@@ -66,7 +66,8 @@ class Adam:
         """
         norm = self._gradient.square().sum(dim=1).sqrt()
         active = active & norm.isfinite()
-        scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        # As torch divides a number by a tensor.
+        scale = (self.max_grad_norm * (norm + 1e-6).reciprocal()).clamp(max=1.0)
         gradient = torch.where(active.unsqueeze(1), self._gradient * scale.unsqueeze(1), 0.0)
         moving = active.to(gradient.dtype).unsqueeze(1)
         beta1, beta2 = self.betas

@@ -5,41 +5,26 @@ stops by leaving the loop.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import partial
-from itertools import compress
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cartpole_cli.algorithms.interface import Algorithm
+from cartpole_cli.algorithms.rows import Rows
 from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.training.evaluation import Evaluation, Evaluator
+from cartpole_cli.recipe.sections import TrainerRecipe
+from cartpole_cli.training.evaluation import Evaluator
 from cartpole_cli.training.optimizer import Adam
 from cartpole_cli.training.reports import Report, SeedReport
+from cartpole_cli.training.selection import Selection
 from cartpole_cli.training.sums import EpisodeStatistics, UpdateStatistics
-
-NO_SCORE = (-math.inf, -math.inf)
-"""Of a seed that has no best checkpoint."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """When to evaluate and when to stop; see `TrainerRecipe`."""
-
-    num_steps: int
-    schedule_steps: int
-    learning_rate: float
-    anneal_learning_rate: bool
-    evaluate_every: int
-    stop_at_return: float | None
 
 
 class Trainer:
@@ -51,24 +36,30 @@ class Trainer:
     def __init__(
         self,
         *,
-        algorithm: Algorithm,
+        algorithm: Algorithm[Any, Any],
         environment: TrainingEnvironment,
         policy: PolicyNetwork,
         optimizer: Adam,
         evaluator: Evaluator,
         streams: Streams,
-        budget: Budget,
+        settings: TrainerRecipe,
+        learning_rate: Float[Tensor, "S"],
     ) -> None:
         self.algorithm, self.environment, self.policy = algorithm, environment, policy
-        self.optimizer, self.evaluator, self.streams, self.budget = optimizer, evaluator, streams, budget
+        self.optimizer, self.streams, self.settings = optimizer, streams, settings
+        self.learning_rate = learning_rate
         num_seeds = len(streams.seeds)
         self.iteration = 0
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
         self.solved, self.failed = [False] * num_seeds, [False] * num_seeds
-        self.best_score = [NO_SCORE] * num_seeds
+        self.selection = Selection(evaluator, num_seeds, settings.stop_at_return)
         self.episodes = EpisodeStatistics(num_seeds, environment.num_envs, streams.device)
         self.reference = deepcopy(policy).requires_grad_(False) if algorithm.reference_every > 1 else policy
+
+    @property
+    def evaluator(self) -> Evaluator:
+        return self.selection.evaluator
 
     def iterations(self) -> Iterator[Report]:
         """One report per iteration until every seed has finished."""
@@ -87,7 +78,8 @@ class Trainer:
         going_on = [index for index, finished in enumerate(self.finished.tolist()) if not finished]
         if len(going_on) == len(self.streams.seeds):
             return
-        self.streams = self.streams.select(going_on)
+        self.streams, self.algorithm = self.streams.select(going_on), self.algorithm.select(going_on)
+        self.learning_rate = self.learning_rate[going_on]
         self.environment.keep_seeds(going_on)
         self.policy.keep_seeds(going_on)
         self.optimizer.keep_seeds(going_on)
@@ -97,55 +89,61 @@ class Trainer:
         self.env_steps, self.finished = self.env_steps[going_on], self.finished[going_on]
         self.solved = [self.solved[index] for index in going_on]
         self.failed = [self.failed[index] for index in going_on]
-        self.best_score = [self.best_score[index] for index in going_on]
+        self.selection.keep_seeds(going_on)
 
     def _update(self, rollout: Rollout) -> UpdateStatistics:
-        progress = (self.env_steps / self.budget.schedule_steps).clamp(max=1.0)
-        learning_rate = self.budget.learning_rate * (
-            1 - progress if self.budget.anneal_learning_rate else torch.ones_like(progress)
-        )
+        progress = (self.env_steps / self.settings.schedule_end).clamp(max=1.0)
+        is_linear = self.settings.learning_rate_schedule == "linear"
+        learning_rate = self.learning_rate * (1 - progress) if is_linear else self.learning_rate
         targets = self.algorithm.targets(rollout, self.policy, self.reference)
         statistics = UpdateStatistics(len(self.streams.seeds), self.streams.device, self.algorithm.diagnostics(targets))
         active = torch.ones_like(self.finished)
-        pending = torch.zeros_like(active)
         for epoch in self.algorithm.epochs(targets, self.streams, self.iteration, progress):
-            for batch in epoch:
-                loss = self.algorithm.loss(self.policy, batch)
-                active = active & ~loss.stop
-                has_rows = batch.weight.any(dim=1)
-                pending = pending | has_rows
-                statistics.add_loss(loss.terms, active & has_rows)
-                self.optimizer.accumulate(loss.total)
-                if batch.completes_step:
-                    stepping = active & pending
-                    norm = self.optimizer.step(stepping, learning_rate)
-                    self.policy.project(stepping & norm.isfinite())
-                    statistics.add_step(norm, stepping)
-                    pending = torch.zeros_like(active)
+            for step in epoch:
+                active = self._step(step, active, learning_rate, statistics)
             if not bool(active.any()):
                 break
         return statistics
+
+    def _step(
+        self,
+        parts: Sequence[Rows],
+        active: Bool[Tensor, "S"],
+        learning_rate: Float[Tensor, "S"],
+        statistics: UpdateStatistics,
+    ) -> Bool[Tensor, "S"]:
+        """Move the active seeds that have rows, by the gradients of all parts; which seeds are active from then on."""
+        pending = torch.zeros_like(active)
+        for part in parts:
+            loss = self.algorithm.loss(self.policy, part)
+            if loss.stop is not None:
+                active = active & ~loss.stop
+            has_rows = part.weight.flatten(1).any(dim=1)
+            pending = pending | has_rows
+            statistics.add_loss(loss.terms, active & has_rows)
+            self.optimizer.accumulate(loss.total)
+        stepping = active & pending
+        norm = self.optimizer.step(stepping, learning_rate)
+        self.policy.project(stepping & norm.isfinite())
+        statistics.add_step(norm, stepping)
+        return active
 
     def _report(self, rollout: Rollout, update: UpdateStatistics) -> Report:
         episodes, episode_return = (column.tolist() for column in self.episodes.update(rollout))
         diagnostics = {name: values.tolist() for name, values in update.means().items()}
         broken = update.failures()
         env_steps: list[int] = self.env_steps.tolist()
-        over_budget = [steps >= self.budget.num_steps for steps in env_steps]
-        scheduled = self.iteration % self.budget.evaluate_every == 0
-        due = [(scheduled or over) and not unable for over, unable in zip(over_budget, broken, strict=True)]
-        evaluations, confirmations = self._evaluate(due)
+        is_spent = [steps >= self.settings.num_steps for steps in env_steps]
+        scheduled = self.iteration % self.settings.evaluate_every == 0
+        due = [(scheduled or spent) and lost is None for spent, lost in zip(is_spent, broken, strict=True)]
+        evaluations = self.selection.evaluate(self.policy, self.streams, self.iteration, due)
         seeds = []
-        for index, evaluation in enumerate(evaluations):
-            confirmation = confirmations[index]
-            solved = confirmation is not None and self._reaches_target(confirmation)
+        for index, (evaluation, confirmation) in enumerate(zip(*evaluations, strict=True)):
             lost = broken[index]
             if evaluation is not None and not math.isfinite(evaluation.mean):
                 lost = "held-out return"
+            solved = self.selection.reaches_target(confirmation)
             self.solved[index], self.failed[index] = solved, lost is not None
-            improved = (
-                evaluation is not None and not lost and (self._is_best(index, evaluation, confirmation) or solved)
-            )
             numbers = {name: values[index] for name, values in diagnostics.items()}
             seeds.append(
                 SeedReport(
@@ -157,46 +155,18 @@ class Trainer:
                     hint=self.algorithm.hint(numbers),
                     evaluation=evaluation,
                     confirmation=confirmation,
-                    improved=improved,
+                    improved=(
+                        evaluation is not None
+                        and lost is None
+                        and (self.selection.improves(index, evaluation, confirmation) or solved)
+                    ),
                     solved=solved,
                     failure=lost and f"{lost} in iteration {self.iteration}",
-                    finished=solved or lost is not None or over_budget[index],
+                    finished=solved or lost is not None or is_spent[index],
                 )
             )
         self.finished = self.finished.new_tensor([seed.finished for seed in seeds])
         return Report(self.iteration, tuple(seeds))
-
-    def _evaluate(self, due: list[bool]) -> tuple[list[Evaluation | None], list[Evaluation | None]]:
-        """Selection scores of the seeds that are due, and confirmation scores of those that reach the target."""
-        selected = self._play(self.evaluator.selection, due)
-        reached = [evaluation is not None and self._reaches_target(evaluation) for evaluation in selected]
-        confirm = partial(self.evaluator.confirmation, iteration=self.iteration)
-        return selected, self._play(confirm, reached)
-
-    def _play(
-        self, play: Callable[[PolicyNetwork, Streams], list[Evaluation]], wanted: list[bool]
-    ) -> list[Evaluation | None]:
-        """Evaluations of the wanted seeds, None for the others."""
-        places = list(compress(range(len(wanted)), wanted))
-        if not places:
-            return [None] * len(wanted)
-        evaluations = iter(play(self.policy.select(places), self.streams.select(places)))
-        return [next(evaluations) if want else None for want in wanted]
-
-    def _reaches_target(self, evaluation: Evaluation) -> bool:
-        target = self.budget.stop_at_return
-        return target is not None and evaluation.mean >= target
-
-    def _is_best(self, index: int, evaluation: Evaluation, confirmation: Evaluation | None) -> bool:
-        """Whether this is the best score so far; of equals the one confirmed for longer, then the later one."""
-        returns, confirmed = evaluation.returns, float("-inf")
-        if confirmation is not None:
-            returns, confirmed = returns + (confirmation.within_limit or confirmation.returns), confirmation.mean
-        score = (sum(returns) / len(returns), confirmed)
-        if score < self.best_score[index]:
-            return False
-        self.best_score[index] = score
-        return True
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next iteration depends on: plain data and live tensors, to be written or copied at once."""
@@ -210,15 +180,15 @@ class Trainer:
             "env_steps": self.env_steps,
             "solved": self.solved,
             "failed": self.failed,
-            "stop_at_return": self.budget.stop_at_return,
-            "best_score": self.best_score,
+            "stop_at_return": self.settings.stop_at_return,
+            "best_score": self.selection.best_score,
             "episode_return": self.episodes.running,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where `state_dict` was taken; whether the episodes under way go on, or new ones had to begin.
 
-        The trainer's seeds have to be those of `state["seeds"]`. The budget may be another one: see `finished_seeds`.
+        The trainer's seeds have to be those of `state["seeds"]`. Its budget may be another one: see `finished_seeds`.
         """
         self.policy.load_state_dict(state["policy"])
         if self.reference is not self.policy:
@@ -229,9 +199,9 @@ class Trainer:
         device = self.streams.device
         self.env_steps = state["env_steps"].clone().to(device)
         self.solved, self.failed = list(state["solved"]), list(state["failed"])
-        finished = finished_seeds(state, self.budget.num_steps, self.budget.stop_at_return)
+        finished = finished_seeds(state, self.settings.num_steps, self.settings.stop_at_return)
         self.finished = self.finished.new_tensor(finished)
-        self.best_score = [tuple(score) for score in state["best_score"]]
+        self.selection.best_score = [tuple(score) for score in state["best_score"]]
         self.episodes.running = state["episode_return"].to(device) * same_episodes
         return same_episodes
 

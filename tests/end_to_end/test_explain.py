@@ -21,10 +21,10 @@ def test_a_field_is_explained_with_default_range_and_sentence():
     assert explain("trainer.num_seeds").out.splitlines()[2:5] == [
         "trainer.num_seeds=1",
         "    whole number from 1 to 1,024",
-        "    More than 1: a study, of that many seeds from `seed` on, trained as one",
+        "    Number of seeds, from `seed` on; more than 1 make a study, trained as one",
     ]
     out = explain("trainer.stop_at_return").out
-    assert "trainer.stop_at_return (unset)\n    number\n    Stop once" in out
+    assert "trainer.stop_at_return (unset)\n    number\n    Mean held-out return" in out
     assert '    "none", "batch", "leave_one_out", "value"\n' in explain("algorithm.baseline").out
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from members import flat, of_members, per_seed
 from torch import Tensor
 
 from cartpole_cli.actions import FORCE, PUSHES
@@ -19,6 +20,7 @@ from cartpole_cli.algorithms.reinforce import Reinforce
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.algorithm import GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.training.sums import EpisodeStatistics
 
 FEATURES = 3
@@ -60,7 +62,9 @@ def test_gae_at_lambda_0_is_the_td_error(generator: torch.Generator, shape: tupl
     reward, value, next_value = normal(generator, 3, *shape)
     terminated, truncated = flags(generator, (2, *shape), 0.3)
     valid = flags(generator, shape, 0.8)
-    advantage = gae(reward, value, next_value, terminated, truncated, valid, gamma, 0.0)
+    advantage = gae(
+        reward, value, next_value, terminated, truncated, valid, per_seed(gamma, reward), per_seed(0.0, reward)
+    )
     td_error = reward + gamma * torch.where(terminated, 0.0, next_value) - value
     close(advantage, torch.where(valid, td_error, 0.0))
 
@@ -76,7 +80,8 @@ def test_gae_at_lambda_1_is_the_bootstrapped_return_minus_the_value(
     next_value = torch.cat([value[:, 1:], last_value], dim=1)
     terminated = flags(generator, shape, 0.3)
     everywhere = torch.ones_like(terminated)
-    advantage = gae(reward, value, next_value, terminated, ~everywhere, everywhere, gamma, 1.0)
+    per_step = per_seed(gamma, reward)
+    advantage = gae(reward, value, next_value, terminated, ~everywhere, everywhere, per_step, per_step)
     expected = torch.empty_like(advantage)
     for s in range(shape[0]):
         for n in range(shape[2]):
@@ -104,8 +109,9 @@ def test_gae_of_an_episode_does_not_depend_on_what_follows_it(
     ended[:, last] = True
     terminated, truncated = (ended, ~ended & ended) if by_failure else (~ended & ended, ended)
     columns = (reward, value, next_value, terminated, truncated, torch.ones_like(ended))
-    whole = gae(*columns, gamma, gae_lambda)
-    alone = gae(*(column[:, : last + 1] for column in columns), gamma, gae_lambda)
+    numbers = per_seed(gamma, reward), per_seed(gamma * gae_lambda, reward)
+    whole = gae(*columns, *numbers)
+    alone = gae(*(column[:, : last + 1] for column in columns), *numbers)
     assert torch.equal(whole[:, : last + 1], alone)
 
 
@@ -172,61 +178,47 @@ def spoil(clean: Rollout, anything: float) -> Rollout:
     )
 
 
-def ppo(value_clip_range: float | None) -> PPO:
-    return PPO(
-        steps_per_iteration=1,
-        num_epochs=1,
-        minibatch_size=7,
-        gamma=0.9,
-        gae_lambda=0.8,
-        clip_range=0.2,
-        anneal_clip_range=False,
-        normalize_advantage=True,
-        value_coefficient=0.5,
-        value_clip_range=value_clip_range,
-        entropy_coefficient=0.01,
-        target_kl=0.05,
-    )
-
-
-def reinforce(baseline: str) -> Reinforce:
-    return Reinforce(
-        gamma=0.9, baseline=baseline, normalize_advantage=True, value_coefficient=0.5, entropy_coefficient=0.01
-    )
-
-
-def grpo(credit: str) -> GRPO:
-    return GRPO(
-        group_size=2,
-        branch=False,
-        credit=credit,
-        advantage_scale="batch",
-        scale_floor=0.1,
-        aggregation="grpo",
-        num_epochs=1,
-        minibatch_size=7,
-        clip_range=0.2,
-        clip_range_high=0.3,
-        kl_weight=0.1,
-        kl_estimator="k3",
-        kl_reference_every=1,
-    )
-
-
+PPO_SECTION = PPORecipe(
+    steps_per_iteration=1,
+    num_epochs=1,
+    minibatch_size=7,
+    gamma=0.9,
+    gae_lambda=0.8,
+    entropy_coefficient=0.01,
+    target_kl=0.05,
+)
+GRPO_SECTION = GRPORecipe(
+    name="grpo",
+    group_size=2,
+    scale_floor=0.1,
+    aggregation="grpo",
+    num_epochs=1,
+    minibatch_size=7,
+    clip_range_high=0.3,
+    kl_weight=0.1,
+    kl_estimator="k3",
+)
+BASELINES = {
+    "reinforce": "none",
+    "reinforce with batch baseline": "batch",
+    "reinforce with leave-one-out baseline": "leave_one_out",
+    "reinforce with value baseline": "value",
+}
 ALGORITHMS = {
-    "ppo": ppo(None),
-    "ppo with value clipping": ppo(0.2),
-    "reinforce": reinforce("none"),
-    "reinforce with batch baseline": reinforce("batch"),
-    "reinforce with leave-one-out baseline": reinforce("leave_one_out"),
-    "reinforce with value baseline": reinforce("value"),
-    "grpo": grpo("outcome"),
-    "grpo with credit to go": grpo("to_go"),
+    "ppo": (PPO, PPO_SECTION),
+    "ppo with value clipping": (PPO, PPO_SECTION.model_copy(update={"value_clip_range": 0.2})),
+    **{
+        name: (Reinforce, ReinforceRecipe(gamma=0.9, baseline=baseline, entropy_coefficient=0.01))
+        for name, baseline in BASELINES.items()
+    },
+    "grpo": (GRPO, GRPO_SECTION),
+    "grpo with credit to go": (GRPO, GRPO_SECTION.model_copy(update={"credit": "to_go"})),
 }
 
 
-def update(algorithm: PPO | Reinforce | GRPO, head: str, experience: Rollout) -> dict[str, Tensor]:
+def update(name: str, head: str, experience: Rollout) -> dict[str, Tensor]:
     """All that an update reads off a rollout: targets of valid rows, then losses and gradients of a moved policy."""
+    algorithm = of_members(*ALGORITHMS[name], experience.reward.shape[0])
     network = policy(head, experience.reward.shape[0])
     streams = Streams(range(experience.reward.shape[0]))
     targets = algorithm.targets(experience, network, network)
@@ -235,13 +227,14 @@ def update(algorithm: PPO | Reinforce | GRPO, head: str, experience: Rollout) ->
     numbers |= algorithm.diagnostics(targets)
     move(network)
     parameters = [*network.parameters()]
-    for epoch in algorithm.epochs(targets, streams, 0, torch.zeros(len(streams.seeds))):
+    for epoch in flat(algorithm.epochs(targets, streams, 0, torch.zeros(len(streams.seeds)))):
         for batch in epoch:
             loss = algorithm.loss(network, batch)
             gradients = torch.autograd.grad(loss.total.sum(), parameters, materialize_grads=True)
             number = len(numbers)
             numbers |= {f"{number} {name}": term.detach() for name, term in loss.terms.items()}
-            numbers |= {f"{number} total": loss.total.detach(), f"{number} stop": loss.stop}
+            numbers |= {f"{number} total": loss.total.detach()}
+            numbers |= {} if loss.stop is None else {f"{number} stop": loss.stop}
             numbers |= {f"{number} gradient {i}": gradient for i, gradient in enumerate(gradients)}
     return numbers
 
@@ -254,8 +247,8 @@ def test_garbage_in_invalid_rows_changes_no_target_loss_or_gradient(
     name: str, head: str, anything: float, generator: torch.Generator, shape: tuple[int, ...]
 ):
     clean = rollout(head, generator, shape)
-    expected = update(ALGORITHMS[name], head, clean)
-    actual = update(ALGORITHMS[name], head, spoil(clean, anything))
+    expected = update(name, head, clean)
+    actual = update(name, head, spoil(clean, anything))
     torch.testing.assert_close(actual, expected, rtol=0, atol=0, equal_nan=True)
     always_finite = {key: number for key, number in actual.items() if key != "explained_variance"}
     assert all(number.isfinite().all() for number in always_finite.values())

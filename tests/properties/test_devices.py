@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from members import trainer_of
 
 from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.recipe.recipe import MIN_GROUPS, NativeEnvironment, Recipe, TrainerRecipe
-from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
 
 ACCELERATORS = [
@@ -53,7 +53,7 @@ def trainer_on(device: str, algorithm: AlgorithmRecipe, task: str) -> Trainer:
         environment=NativeEnvironment(id=task, num_envs=num_envs, max_episode_steps=50),
         trainer=TrainerRecipe(evaluate_every=1, evaluation_episodes=3),
     )
-    return build_trainer(recipe, [3, 4], torch.device(device))
+    return trainer_of(recipe, [3, 4], device)
 
 
 @BOTH_TASKS

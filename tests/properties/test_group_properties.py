@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from members import of_members
 from torch import Tensor
 
 from cartpole_cli.actions import PUSHES
@@ -17,6 +18,7 @@ from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.action_heads import Categorical, Gaussian
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.algorithm import GRPORecipe
 
 FEATURES = 3
 SCALES = ("none", "group", "batch")
@@ -62,21 +64,8 @@ def rollout(generator: torch.Generator, shape: tuple[int, ...]) -> Rollout:
 def advantage(experience: Rollout, group_size: int, scale: str, credit: str = "outcome") -> Tensor:
     num_seeds = experience.reward.shape[0]
     policy = PolicyNetwork(Architecture(FEATURES, (16,), "tanh", False, actions=PUSHES), Streams(range(num_seeds)))
-    algorithm = GRPO(
-        group_size=group_size,
-        branch=False,
-        credit=credit,
-        advantage_scale=scale,
-        scale_floor=0.5,
-        aggregation="dapo",
-        num_epochs=1,
-        minibatch_size=None,
-        clip_range=0.2,
-        clip_range_high=0.2,
-        kl_weight=0.0,
-        kl_estimator="exact",
-        kl_reference_every=1,
-    )
+    options = {"group_size": group_size, "credit": credit, "advantage_scale": scale, "scale_floor": 0.5}
+    algorithm = of_members(GRPO, GRPORecipe(name="grpo", **options), num_seeds, torch.float64)
     return algorithm.targets(experience, policy, policy).advantage
 
 

@@ -8,14 +8,16 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from members import of_members, per_seed
 from torch import Tensor
 
 from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.algorithms import losses
-from cartpole_cli.algorithms.dpo import DPO, Batch, Targets
+from cartpole_cli.algorithms.dpo import DPO, DPORows, Pairs
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.algorithm import DPORecipe
 
 FEATURES = 3
 HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
@@ -81,17 +83,15 @@ def rollout(head: str, generator: torch.Generator, shape: tuple[int, int, int], 
     )
 
 
-def dpo(group_size: int, **changes: object) -> DPO:
+def dpo(num_seeds: int, group_size: int, **changes: object) -> DPO:
     defaults = {
         "group_size": group_size,
-        "steps_before_failure": None,
         "pairs": "best_worst",
         "max_pairs": 8,
         "min_margin": 0.0,
-        "rater_temperature": None,
         "window": "same_length",
         "window_steps": 2,
-        "variant": "sigmoid",
+        "loss": "sigmoid",
         "beta": 0.5,
         "label_smoothing": 0.0,
         "sft_weight": 0.0,
@@ -99,13 +99,25 @@ def dpo(group_size: int, **changes: object) -> DPO:
         "groups_per_minibatch": None,
         "reference_every": 1,
     }
-    return DPO(**defaults | changes)
+    temperature = changes.pop("rater_temperature", None)
+    rater = {} if temperature is None else {"rater": "bradley_terry", "rater_temperature": temperature}
+    return of_members(DPO, DPORecipe(name="dpo", **defaults | changes | rater), num_seeds, torch.float64)
 
 
-def one_batch(algorithm: DPO, targets: Targets) -> Batch:
-    num_seeds = targets.kept.shape[0]
-    [[batch]] = algorithm.epochs(targets, Streams(range(num_seeds)), 0, torch.zeros(num_seeds))
+def one_batch(algorithm: DPO, targets: DPORows) -> DPORows:
+    num_seeds = targets.pairs.kept.shape[0]
+    [[[batch]]] = algorithm.epochs(targets, Streams(range(num_seeds)), 0, torch.zeros(num_seeds))
     return batch
+
+
+def swapped(batch: DPORows) -> DPORows:
+    """Chosen and rejected the other way round."""
+    pairs = batch.pairs
+    return replace(batch, pairs=replace(pairs, first=pairs.first.flip(2), last=pairs.last.flip(2)))
+
+
+def vars_of(pairs: Pairs) -> dict[str, Tensor]:
+    return {field.name: getattr(pairs, field.name) for field in fields(pairs)}
 
 
 def gradient(total: Tensor, network: PolicyNetwork) -> list[Tensor]:
@@ -123,10 +135,10 @@ def test_at_the_reference_the_loss_is_log_2_and_its_gradient_tells_chosen_from_r
     head: str, generator: torch.Generator, shape: tuple[int, int, int], beta: float, options: dict[str, object]
 ):
     experience, network = rollout(head, generator, shape), policy(head, shape[0])
-    algorithm = dpo(shape[2], beta=beta, **options)
+    algorithm = dpo(shape[0], shape[2], beta=beta, **options)
     targets = algorithm.targets(experience, network, network)
     loss = algorithm.loss(network, one_batch(algorithm, targets))
-    has_pairs = targets.kept.flatten(1).any(dim=1)
+    has_pairs = targets.pairs.kept.flatten(1).any(dim=1)
     close(loss.total, has_pairs * math.log(2))
     # -beta/2 (grad log pi(chosen window) - grad log pi(rejected window)), the mean over pairs
     width = experience.valid.shape[1] + 1
@@ -136,7 +148,7 @@ def test_at_the_reference_the_loss_is_log_2_and_its_gradient_tells_chosen_from_r
     ]
     expected = torch.zeros(())
     for s in range(shape[0]):
-        pairs = (targets.first[s][targets.kept[s]] // width).tolist()
+        pairs = (targets.pairs.first[s][targets.pairs.kept[s]] // width).tolist()
         for pair in pairs:
             for sign, episode in zip((1, -1), pair, strict=True):
                 shorter = min(length[s, member].item() for member in pair)
@@ -155,12 +167,11 @@ def test_at_the_reference_the_loss_is_log_2_and_its_gradient_tells_chosen_from_r
 def test_swapping_chosen_and_rejected_negates_the_margin(
     head: str, generator: torch.Generator, shape: tuple[int, int, int], options: dict[str, object]
 ):
-    algorithm = dpo(shape[2], **options)
+    algorithm = dpo(shape[0], shape[2], **options)
     network = policy(head, shape[0], moved=1)
     targets = algorithm.targets(rollout(head, generator, shape), network, policy(head, shape[0]))
     batch = one_batch(algorithm, targets)
-    swapped = replace(batch, first=batch.first.flip(2), last=batch.last.flip(2))
-    before, after = (algorithm.loss(network, one).terms for one in (batch, swapped))
+    before, after = (algorithm.loss(network, one).terms for one in (batch, swapped(batch)))
     assert torch.equal(after["margin"], -before["margin"])
     for name in ("reward", "log_prob"):
         assert torch.equal(after[f"chosen_{name}"], before[f"rejected_{name}"])
@@ -197,9 +208,9 @@ def rows_compared(algorithm: DPO, head: str, experience: Rollout) -> Tensor:
     width = experience.valid.shape[1] + 1
     inside = torch.zeros_like(experience.valid)
     for s in range(length.shape[0]):
-        for pair in (targets.first[s][targets.kept[s]] // width).tolist():
+        for pair in (targets.pairs.first[s][targets.pairs.kept[s]] // width).tolist():
             end = min(length[s, episode].item() for episode in pair)
-            start = max(0, end - algorithm.window_steps) if algorithm.window == "last_k" else 0
+            start = max(0, end - algorithm.section.window_steps) if algorithm.section.window == "last_k" else 0
             for episode in pair:
                 inside[s, start:end, episode] = True
     return inside
@@ -217,7 +228,7 @@ def test_equal_windows_are_blind_to_what_lies_outside_them(
     options: dict[str, object],
     variant: str,
 ):
-    algorithm = dpo(shape[2], **options | {"window": window}, variant=variant, sft_weight=0.3)
+    algorithm = dpo(shape[0], shape[2], **options | {"window": window}, loss=variant, sft_weight=0.3)
     clean = rollout(head, generator, shape)
     # Row 0 stands in for padding where a seed has no pair at all, with weight 0; it is a valid one.
     changed = elsewhere(head, generator, clean, ~rows_compared(algorithm, head, clean))
@@ -233,9 +244,9 @@ def test_full_windows_are_not_blind_to_what_follows_the_shorter_ones_end(
     variant: str, head: str, generator: torch.Generator, shape: tuple[int, int, int]
 ):
     clean = rollout(head, generator, shape)
-    whole, equal = (dpo(shape[2], window=window, variant=variant) for window in ("full", "same_length"))
+    whole, equal = (dpo(shape[0], shape[2], window=window, loss=variant) for window in ("full", "same_length"))
     network = policy(head, shape[0])
-    more = whole.targets(clean, network, network).compared & ~equal.targets(clean, network, network).compared
+    more = whole.targets(clean, network, network).valid & ~equal.targets(clean, network, network).valid
     assume(more.any())
     changed = elsewhere(head, generator, clean, ~rows_compared(equal, head, clean))
     before, after = (all_numbers(whole, head, experience) for experience in (clean, changed))
@@ -256,7 +267,7 @@ def test_a_constant_added_to_all_returns_changes_nothing(
     constant: int,
     min_margin: float,
 ):
-    algorithm = dpo(shape[2], **options, rater_temperature=temperature, min_margin=min_margin)
+    algorithm = dpo(shape[0], shape[2], **options, rater_temperature=temperature, min_margin=min_margin)
     clean = rollout("categorical", generator, shape)
     reward = clean.reward.clone()
     reward[:, 0] += constant
@@ -264,8 +275,10 @@ def test_a_constant_added_to_all_returns_changes_nothing(
     targets, shifted = (
         algorithm.targets(experience, network, network) for experience in (clean, replace(clean, reward=reward))
     )
-    for field in fields(Targets):
-        assert torch.equal(getattr(targets, field.name), getattr(shifted, field.name))
+    for before, after in ((targets.columns(), shifted.columns()), (vars_of(targets.pairs), vars_of(shifted.pairs))):
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    assert targets.table == shifted.table
     numbers = (all_numbers(algorithm, "categorical", one) for one in (clean, replace(clean, reward=reward)))
     for before, after in zip(*numbers, strict=True):
         assert torch.equal(before, after)
@@ -284,7 +297,7 @@ def test_at_the_reference_every_loss_falls_with_the_chosen_and_rises_with_the_re
     window: str,
     label_smoothing: float,
 ):
-    algorithm = dpo(shape[2], variant=variant, beta=beta, window=window, label_smoothing=label_smoothing)
+    algorithm = dpo(shape[0], shape[2], loss=variant, beta=beta, window=window, label_smoothing=label_smoothing)
     experience, network = rollout(head, generator, shape), policy(head, shape[0])
     targets = algorithm.targets(experience, network, network)
     batch = one_batch(algorithm, targets)
@@ -294,15 +307,15 @@ def test_at_the_reference_every_loss_falls_with_the_chosen_and_rises_with_the_re
     # In best_worst an episode belongs to one pair, so each row that is compared is either chosen or rejected.
     width = batch.table[1]
     for s in range(shape[0]):
-        sides = (batch.first[s][batch.weight[s] > 0] // width).unbind(1)
+        sides = (batch.pairs.first[s][batch.pairs.weight[s] > 0] // width).unbind(1)
         chosen, rejected = (set(side.tolist()) for side in sides)
         for place, row_slope in zip(
-            batch.place[s][batch.mask[s]].tolist(), slope[s][batch.mask[s]].tolist(), strict=True
+            batch.place[s][batch.valid[s]].tolist(), slope[s][batch.valid[s]].tolist(), strict=True
         ):
             episode = place // width
             assert (episode in chosen) != (episode in rejected)
             assert row_slope < 0 if episode in chosen else row_slope > 0
-    assert not slope[~batch.mask].any()
+    assert not slope[~batch.valid].any()
 
 
 @few
@@ -311,8 +324,10 @@ def test_robust_expects_the_loss_of_right_labels_where_that_share_of_them_is_fli
     margins: list[float], beta: float, error: float
 ):
     h = torch.tensor([margins], dtype=torch.float64)
-    right, flipped = (losses.dpo_robust(sign * h, beta, error) for sign in (1, -1))
-    close((1 - error) * right + error * flipped, losses.dpo_sigmoid(h, beta))
+    of_error = [per_seed(number, h) for number in (beta, error, 1 - error, 1 - 2 * error)]
+    right, flipped = (losses.dpo_robust(sign * h, *of_error) for sign in (1, -1))
+    without = [per_seed(number, h) for number in (beta, 0.0, 1.0)]
+    close((1 - error) * right + error * flipped, losses.dpo_sigmoid(h, *without))
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -323,12 +338,11 @@ def test_robust_of_a_rollout_expects_the_sigmoid_loss(
 ):
     network = policy(head, shape[0], moved=1)
     plain, robust = (
-        dpo(shape[2], variant=variant, label_smoothing=e, **options)
+        dpo(shape[0], shape[2], loss=variant, label_smoothing=e, **options)
         for variant, e in [("sigmoid", 0.0), ("robust", error)]
     )
     targets = plain.targets(rollout(head, generator, shape), network, policy(head, shape[0]))
     batch = one_batch(plain, targets)
-    flipped = replace(batch, first=batch.first.flip(2), last=batch.last.flip(2))
     expected = plain.loss(network, batch).total
-    right, wrong = (robust.loss(network, one).total for one in (batch, flipped))
+    right, wrong = (robust.loss(network, one).total for one in (batch, swapped(batch)))
     close((1 - error) * right + error * wrong, expected)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from members import trainer_of
 
 from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe
 from cartpole_cli.recipe.environment import DisturbRecipe, NativeEnvironment, PhysicsRecipe, StartRecipe
 from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
-from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
 
 SEEDS = (11, 12, 13)
@@ -59,7 +59,7 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
         policy=PolicyRecipe(features="trig", hidden_sizes=(32, 32), activation="relu"),
         trainer=TrainerRecipe(evaluate_every=2, evaluation_episodes=5, num_steps=20_000),
     )
-    return build_trainer(recipe, seeds, torch.device("cpu"))
+    return trainer_of(recipe, seeds)
 
 
 @TASKS

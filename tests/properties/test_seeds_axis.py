@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from members import trainer_of
 from torch import Tensor
 
 from cartpole_cli.algorithms.dpo import DPO
@@ -20,7 +21,6 @@ from cartpole_cli.recipe.recipe import (
     Recipe,
     TrainerRecipe,
 )
-from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.reports import Report, SeedReport
 from cartpole_cli.training.trainer import Trainer
 
@@ -159,7 +159,7 @@ def _recipe(
 
 
 def _build(recipe: Recipe, seeds: Sequence[int]) -> Trainer:
-    return build_trainer(recipe, seeds, torch.device("cpu"))
+    return trainer_of(recipe, seeds)
 
 
 def _run(trainer: Trainer, num_iterations: int) -> tuple[list[Report], list[list[Tensor]]]:

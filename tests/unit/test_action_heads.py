@@ -211,9 +211,7 @@ def test_categorical_head_passes_the_action_on():
 def gaussian_head(
     squash: str, low: tuple[float, ...] = (-10.0,), high: tuple[float, ...] = (10.0,), initial_log_std: float = -0.5
 ) -> GaussianHead:
-    return GaussianHead(
-        2, Continuous(low, high), initial_log_std=initial_log_std, squash=squash, device=torch.device("cpu")
-    )
+    return GaussianHead(Continuous(low, high), initial_log_std=torch.full((2,), initial_log_std), squash=squash)
 
 
 def newtons(head: GaussianHead, raw: list[float]) -> list[float]:

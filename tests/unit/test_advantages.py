@@ -3,6 +3,7 @@
 import math
 
 import torch
+from members import per_seed
 from torch import Tensor
 
 from cartpole_cli.algorithms.advantages import (
@@ -42,8 +43,8 @@ def gae_of(
     truncated: tuple[bool, ...] = (False, False, False),
     valid: tuple[bool, ...] = (True, True, True),
 ) -> Tensor:
-    columns = (series(*column) for column in (reward, value, next_value, terminated, truncated, valid))
-    return gae(*columns, gamma=0.5, gae_lambda=0.5)
+    columns = [series(*column) for column in (reward, value, next_value, terminated, truncated, valid)]
+    return gae(*columns, gamma=per_seed(0.5, columns[0]), decay=per_seed(0.25, columns[0]))
 
 
 def test_discounted_sum_runs_backwards_from_zero():
@@ -66,7 +67,7 @@ def test_discounted_sum_keeps_seeds_and_environments_apart():
 def test_reward_to_go_discounts_within_an_episode_and_starts_anew_after_its_end():
     reward, ended = series(1, 2, 4, 8.0), series(False, True, False, False)
     # G3 = 8, G2 = 4 + 0.5 * 8 = 8 | G1 = 2, G0 = 1 + 0.5 * 2 = 2
-    close(reward_to_go(reward, ended, 0.5), series(2.0, 2.0, 8.0, 8.0))
+    close(reward_to_go(reward, ended, per_seed(0.5, reward)), series(2.0, 2.0, 8.0, 8.0))
 
 
 def test_gae_without_ends_sums_td_errors():

@@ -23,7 +23,6 @@ CONTINUOUS = Architecture(
     value_network=False,
     actions=FORCE,
     squash="tanh",
-    initial_log_std=-1.0,
 )
 BROKEN_ARCHITECTURES = {
     "other sizes": {"hidden_sizes": [8, 7]},

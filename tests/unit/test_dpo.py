@@ -6,16 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from members import flat, of_members, per_seed
 from torch import Tensor
 
 from cartpole_cli.actions import FORCE, PUSHES
-from cartpole_cli.algorithms.dpo import DPO, Batch, Targets
+from cartpole_cli.algorithms.dpo import DPO, DPORows
 from cartpole_cli.algorithms.preferences import bradley_terry_errs
 from cartpole_cli.algorithms.rows import ROWS_PER_PART
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.algorithm import DPORecipe
 
 S, O = 2, 3  # noqa: E741  (O is the observation size in every signature)
 HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
@@ -81,14 +83,12 @@ def rollout(
 def dpo(**changes: object) -> DPO:
     fields = {
         "group_size": 4,
-        "steps_before_failure": None,
         "pairs": "best_worst",
         "max_pairs": 8,
         "min_margin": 0.0,
-        "rater_temperature": None,
         "window": "same_length",
         "window_steps": 2,
-        "variant": "sigmoid",
+        "loss": "sigmoid",
         "beta": 2.0,
         "label_smoothing": 0.0,
         "sft_weight": 0.0,
@@ -96,14 +96,18 @@ def dpo(**changes: object) -> DPO:
         "groups_per_minibatch": None,
         "reference_every": 1,
     }
-    return DPO(**fields | changes)
+    return of_members(DPO, DPORecipe(name="dpo", **fields | changes), S)
 
 
-def batches(algorithm: DPO, targets: Targets, iteration: int = 0) -> list[list[Batch]]:
-    return [list(epoch) for epoch in algorithm.epochs(targets, STREAMS, iteration, START)]
+def noisy(temperature: float) -> dict[str, object]:
+    return {"rater": "bradley_terry", "rater_temperature": temperature}
 
 
-def one_batch(algorithm: DPO, targets: Targets, iteration: int = 0) -> Batch:
+def batches(algorithm: DPO, targets: DPORows, iteration: int = 0) -> list[list[DPORows]]:
+    return flat(algorithm.epochs(targets, STREAMS, iteration, START))
+
+
+def one_batch(algorithm: DPO, targets: DPORows, iteration: int = 0) -> DPORows:
     [[batch]] = batches(algorithm, targets, iteration)
     return batch
 
@@ -134,14 +138,14 @@ def log_prob_of_rows(network: PolicyNetwork, experience: Rollout) -> Tensor:
 
 def test_ties_are_dropped_and_narrow_pairs_below_min_margin():
     targets = dpo().targets(rollout(), policy(), policy())
-    assert targets.margin.flatten(1).tolist() == [list(seed) for seed in MARGINS]
-    assert targets.kept.flatten(1).tolist() == [[True] * 4, [False, False, True, False]]
+    assert targets.pairs.margin.flatten(1).tolist() == [list(seed) for seed in MARGINS]
+    assert targets.pairs.kept.flatten(1).tolist() == [[True] * 4, [False, False, True, False]]
     for min_margin, kept in (
         (2.0, [[True, False, True, False], [False, False, True, False]]),
         (2.5, [[True, False, True, False], [False] * 4]),
     ):
         targets = dpo(min_margin=min_margin).targets(rollout(), policy(), policy())
-        assert targets.kept.flatten(1).tolist() == kept
+        assert targets.pairs.kept.flatten(1).tolist() == kept
 
 
 def test_first_and_last_are_places_in_a_table_of_running_totals():
@@ -151,8 +155,8 @@ def test_first_and_last_are_places_in_a_table_of_running_totals():
         for p, pair in enumerate(pairs):
             for side, episode in enumerate(pair):
                 window = window_by_hand("last_k", LENGTHS[s][episode], LENGTHS[s][pair[1 - side]])
-                assert targets.first.flatten(1, 2)[s, p, side] == episode * width + window.start
-                assert targets.last.flatten(1, 2)[s, p, side] == episode * width + window.stop
+                assert targets.pairs.first.flatten(1, 2)[s, p, side] == episode * width + window.start
+                assert targets.pairs.last.flatten(1, 2)[s, p, side] == episode * width + window.stop
 
 
 @pytest.mark.parametrize(
@@ -181,7 +185,7 @@ def test_the_rows_compared_are_those_in_a_window_of_a_pair_that_is_kept(window: 
         for t in window_by_hand(window, LENGTHS[s][pair[side]], LENGTHS[s][pair[1 - side]])
         if margin > 0 and margin >= min_margin
     }
-    assert {tuple(row) for row in targets.compared.nonzero().tolist()} == expected
+    assert {tuple(row) for row in targets.valid.nonzero().tolist()} == expected
 
 
 def test_rows_of_windows_that_overlap_are_compared_once():
@@ -189,8 +193,8 @@ def test_rows_of_windows_that_overlap_are_compared_once():
     experience = rollout(lengths=((5, 3, 1), (5, 3, 1)), rewards=((1.0, 1, 1), (1.0, 1, 1)))
     algorithm = dpo(group_size=3, pairs="all")
     targets = algorithm.targets(experience, policy(), policy())
-    assert targets.compared.sum(dim=1).tolist() == [[3, 3, 1], [3, 3, 1]]
-    assert one_batch(algorithm, targets).mask.sum(dim=(1, 2)).tolist() == [7, 7]
+    assert targets.valid.sum(dim=1).tolist() == [[3, 3, 1], [3, 3, 1]]
+    assert one_batch(algorithm, targets).valid.sum(dim=(1, 2)).tolist() == [7, 7]
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -199,7 +203,7 @@ def test_reference_log_prob_is_that_of_the_reference_at_rows_compared(head: str)
     learner = policy(head)
     move(learner, 1)
     targets = dpo().targets(experience, learner, reference)
-    expected = log_prob_of_rows(reference, experience) * targets.compared
+    expected = log_prob_of_rows(reference, experience) * targets.valid
     torch.testing.assert_close(targets.reference_log_prob, expected)
     assert not targets.reference_log_prob.requires_grad
 
@@ -221,8 +225,8 @@ def test_window_sums_are_sums_over_windows(
     sums = batch.window_sums(batch.observation[..., 0])
     width = experience.valid.shape[1] + 1
     count = 0
-    for s, p in targets.kept.flatten(1).nonzero().tolist():
-        pair = [int(place) // width for place in targets.first.flatten(1, 2)[s, p]]
+    for s, p in targets.pairs.kept.flatten(1).nonzero().tolist():
+        pair = [int(place) // width for place in targets.pairs.first.flatten(1, 2)[s, p]]
         if pairs == "best_worst":
             assert tuple(pair) == PAIRS[s][p]
         for side, episode in enumerate(pair):
@@ -237,7 +241,7 @@ def test_window_sums_are_sums_over_windows(
 # The loss
 
 
-def with_log_ratios(head: str, algorithm: DPO, network: PolicyNetwork) -> Targets:
+def with_log_ratios(head: str, algorithm: DPO, network: PolicyNetwork) -> DPORows:
     """Log-ratios at t = 0, 1 of the pairs whose margin is at least 2; 100 at all other rows.
 
     Seed 0: pair (0, 2) has a window of one step, log-ratios 0.7 and -0.3: h = 1.
@@ -265,13 +269,13 @@ LOSSES = {  # beta = 2: beta h = 2 and -1; -6
         [(0.9 * f(-2) + 0.1 * f(2) + 0.9 * f(1) + 0.1 * f(-1)) / 2, 0.9 * f(6) + 0.1 * f(-6)],
     ),
     "robust": (
-        {"variant": "robust", "label_smoothing": 0.1},
+        {"loss": "robust", "label_smoothing": 0.1},
         [(0.9 * f(-2) - 0.1 * f(2) + 0.9 * f(1) - 0.1 * f(-1)) / 2 / 0.8, (0.9 * f(6) - 0.1 * f(-6)) / 0.8],
     ),
     # 1 / (2 beta) = 0.25: (1 - 0.25)^2 and (-0.25 - 0.25)^2; (-3 - 0.25)^2
-    "ipo": ({"variant": "ipo"}, [(0.5625 + 0.25) / 2, 10.5625]),
+    "ipo": ({"loss": "ipo"}, [(0.5625 + 0.25) / 2, 10.5625]),
     # max(0, 1 - 2) and 1 + 1; 1 + 6
-    "hinge": ({"variant": "hinge"}, [1.0, 7.0]),
+    "hinge": ({"loss": "hinge"}, [1.0, 7.0]),
 }
 
 
@@ -283,7 +287,7 @@ def test_the_loss_by_hand(name: str, head: str):
     loss = algorithm.loss(network, one_batch(algorithm, with_log_ratios(head, algorithm, network)))
     torch.testing.assert_close(loss.total, torch.tensor(expected), rtol=1e-5, atol=1e-5)
     assert torch.equal(loss.terms["preference_loss"], loss.total)
-    assert loss.stop.tolist() == [False, False]
+    assert loss.stop is None
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -322,10 +326,10 @@ def test_a_margin_of_zero_counts_as_half_accurate():
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_sft_adds_the_chosen_steps_negative_log_likelihood_per_step(variant: str, head: str):
-    algorithm, network = dpo(min_margin=2.0, sft_weight=0.7, variant=variant), policy(head)
+    algorithm, network = dpo(min_margin=2.0, sft_weight=0.7, loss=variant), policy(head)
     targets = with_log_ratios(head, algorithm, network)
     loss = algorithm.loss(network, one_batch(algorithm, targets))
-    without = dpo(min_margin=2.0, variant=variant)
+    without = dpo(min_margin=2.0, loss=variant)
     preference = without.loss(network, one_batch(without, targets))
     log_prob = log_prob_of_rows(network, rollout(head))
     # Seed 0: windows of 1 and 2 steps, each pair half; seed 1: of 1 step.
@@ -342,13 +346,13 @@ def test_sft_adds_the_chosen_steps_negative_log_likelihood_per_step(variant: str
 def test_more_rows_than_a_part_holds_give_the_loss_and_gradient_of_one_part(window: str, variant: str, head: str):
     lengths = ((700, 650, 610, 590, 300, 500, 650, 700), (700, 10, 20, 30, 5, 300, 250, 400))
     experience = rollout(head, lengths, ((1.0,) * 8,) * 2)
-    algorithm = dpo(window=window, variant=variant, beta=0.1, label_smoothing=0.2, sft_weight=0.3)
+    algorithm = dpo(window=window, loss=variant, beta=0.1, label_smoothing=0.2, sft_weight=0.3)
     reference, network = policy(head), policy(head)
     move(network, 1, by=0.05)
     targets = algorithm.targets(experience, network, reference)
     batch = one_batch(algorithm, targets)
-    assert batch.mask.shape[1] > 2
-    assert (batch.mask.sum(dim=(1, 2)) == targets.compared.sum(dim=(1, 2))).all()
+    assert batch.valid.shape[1] > 2
+    assert (batch.valid.sum(dim=(1, 2)) == targets.valid.sum(dim=(1, 2))).all()
     loss = algorithm.loss(network, batch)
 
     def directly(seed: int) -> Tensor:
@@ -360,7 +364,7 @@ def test_more_rows_than_a_part_holds_give_the_loss_and_gradient_of_one_part(wind
         log_prob = network.distribution(rows).log_prob(actions).view(shape)
         log_ratio = log_prob - reference.distribution(rows).log_prob(actions).view(shape).detach()
         width = shape[1] + 1
-        pairs = targets.first[seed][targets.kept[seed]] // width
+        pairs = targets.pairs.first[seed][targets.pairs.kept[seed]] // width
         for better, worse in pairs.tolist():
             sums, sums_per_step, likelihoods = [], [], []
             for episode, other in ((better, worse), (worse, better)):
@@ -393,31 +397,33 @@ GROUPS_OF_TWO = {  # five groups; seed 1 has no pair in three of them
 }
 
 
-def places(batch: Batch, seed: int) -> list[int]:
-    return sorted(batch.place[seed][batch.mask[seed]].tolist())
+def places(batch: DPORows, seed: int) -> list[int]:
+    return sorted(batch.place[seed][batch.valid[seed]].tolist())
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, None])
 def test_every_pair_is_used_once_per_epoch_and_counts_the_same(size: int | None):
     algorithm = dpo(group_size=2, groups_per_minibatch=size, num_epochs=3)
     targets = algorithm.targets(rollout(**GROUPS_OF_TWO), policy(), policy())
-    kept = targets.kept.flatten(1)
+    kept = targets.pairs.kept.flatten(1)
     assert kept.sum(dim=1).tolist() == [5, 2]
     epochs = batches(algorithm, targets)
     assert len(epochs) == 3
+    assert {len(step) for epoch in algorithm.epochs(targets, STREAMS, 0, START) for step in epoch} == {1}
     for epoch in epochs:
         assert len(epoch) == {1: 5, 2: 3, 3: 2}.get(size, 1)
-        used = torch.stack([batch.weight > 0 for batch in epoch])
+        used = torch.stack([batch.pairs.weight > 0 for batch in epoch])
         assert torch.equal(used.sum(dim=0), kept.long())
-        assert all(batch.completes_step for batch in epoch)
         num_steps = used.any(dim=2).sum(dim=0)
-        share = torch.stack([batch.weight for batch in epoch]).sum(dim=0) / num_steps.unsqueeze(1)
+        share = torch.stack([batch.pairs.weight for batch in epoch]).sum(dim=0) / num_steps.unsqueeze(1)
         torch.testing.assert_close(share.sum(dim=1), torch.ones(S))
         torch.testing.assert_close(share, kept / kept.sum(dim=1, keepdim=True))
         for batch, pairs in zip(epoch, used, strict=True):
             assert pairs.shape == (S, 5)
             for s in range(S):
-                windows = zip(batch.first[s][pairs[s]].flatten(), batch.last[s][pairs[s]].flatten(), strict=True)
+                windows = zip(
+                    batch.pairs.first[s][pairs[s]].flatten(), batch.pairs.last[s][pairs[s]].flatten(), strict=True
+                )
                 # A row's place is that of the running total that ends with it.
                 assert places(batch, s) == sorted(place + 1 for a, b in windows for place in range(int(a), int(b)))
 
@@ -425,16 +431,16 @@ def test_every_pair_is_used_once_per_epoch_and_counts_the_same(size: int | None)
 def test_minibatches_are_shuffled_anew_in_every_epoch_iteration_and_seed():
     algorithm = dpo(group_size=2, groups_per_minibatch=1, num_epochs=4)
     targets = algorithm.targets(rollout(lengths=((2, 1) * 10,) * 2, rewards=((1.0,) * 20,) * 2), policy(), policy())
-    assert targets.kept.all()
+    assert targets.pairs.kept.all()
     orders = [
-        tuple(int(batch.weight[s].argmax()) for batch in epoch)
+        tuple(int(batch.pairs.weight[s].argmax()) for batch in epoch)
         for iteration in range(2)
         for epoch in batches(algorithm, targets, iteration)
         for s in range(S)
     ]
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert len(set(orders)) == len(orders) == 16
-    again = [tuple(int(batch.weight[0].argmax()) for batch in epoch) for epoch in batches(algorithm, targets, 1)]
+    again = [tuple(int(batch.pairs.weight[0].argmax()) for batch in epoch) for epoch in batches(algorithm, targets, 1)]
     assert again == orders[8::2]
 
 
@@ -444,11 +450,12 @@ def test_minibatches_are_shuffled_anew_in_every_epoch_iteration_and_seed():
 def test_one_steps_gradient_is_the_minibatches_mean_at_the_same_parameters(size: int, variant: str, head: str):
     experience, reference, network = rollout(head, **GROUPS_OF_TWO), policy(head), policy(head)
     move(network, 1)
-    whole = dpo(group_size=2, variant=variant, sft_weight=0.1)
+    options = {"group_size": 2, "loss": variant, "sft_weight": 0.1}
+    whole = dpo(**options)
     targets = whole.targets(experience, network, reference)
     expected = whole.loss(network, one_batch(whole, targets)).total
-    [epoch] = batches(replace(whole, groups_per_minibatch=size), targets)
-    num_steps = torch.stack([batch.weight.any(dim=1) for batch in epoch]).sum(dim=0)
+    [epoch] = batches(dpo(**options, groups_per_minibatch=size), targets)
+    num_steps = torch.stack([batch.pairs.weight.any(dim=1) for batch in epoch]).sum(dim=0)
     total = torch.stack([whole.loss(network, batch).total for batch in epoch]).sum(dim=0) / num_steps
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
     for actual, wanted in zip(gradients(total, network), gradients(expected, network), strict=True):
@@ -463,29 +470,27 @@ def test_one_steps_gradient_is_the_minibatches_mean_at_the_same_parameters(size:
 def test_the_noisy_rater_swaps_the_pairs_it_errs_about_all_through_an_iteration(window: str, size: int | None):
     # Margins 1 or 5 at a temperature of 3: errors with probabilities 0.42 and 0.16.
     experience = rollout(lengths=((6, 1, 2, 3, 1, 2, 6, 5) * 4,) * 2, rewards=((1.0,) * 32,) * 2)
-    algorithm = dpo(
-        group_size=2, window=window, rater_temperature=3.0, num_epochs=3, groups_per_minibatch=size, sft_weight=0.5
-    )
+    options = {"group_size": 2, "window": window, "num_epochs": 3, "sft_weight": 0.5}
+    algorithm = dpo(**options, **noisy(3.0), groups_per_minibatch=size)
     network = policy()
     move(network, 1)
     targets = algorithm.targets(experience, network, policy())
-    honest = replace(algorithm, rater_temperature=None)
-    clean = batches(replace(honest, groups_per_minibatch=None), targets)[0][0]
+    clean = batches(dpo(**options), targets)[0][0]
     clean_sums = clean.window_sums(clean.observation[..., 0])
     seen = []
     for iteration in range(3):
         noise = STREAMS.uniform("rater", iteration, shape=(16, 1))
-        errs = bradley_terry_errs(targets.margin, 3.0, noise).flatten(1)
+        errs = bradley_terry_errs(targets.pairs.margin, per_seed(3.0, targets.pairs.margin), noise).flatten(1)
         assert errs.any()
         assert not errs.all()
         seen.append(errs)
         swap = errs.unsqueeze(2)
         for epoch in batches(algorithm, targets, iteration):
             for batch in epoch:
-                assert torch.equal(batch.first, torch.where(swap, clean.first.flip(2), clean.first))
-                assert torch.equal(batch.last, torch.where(swap, clean.last.flip(2), clean.last))
+                assert torch.equal(batch.pairs.first, torch.where(swap, clean.pairs.first.flip(2), clean.pairs.first))
+                assert torch.equal(batch.pairs.last, torch.where(swap, clean.pairs.last.flip(2), clean.pairs.last))
                 sums = batch.window_sums(batch.observation[..., 0])
-                used = batch.weight > 0
+                used = batch.pairs.weight > 0
                 expected = torch.where(swap, clean_sums.flip(2), clean_sums)
                 torch.testing.assert_close(sums[used], expected[used], rtol=1e-5, atol=1e-5)
                 assert algorithm.loss(network, batch).total.isfinite().all()
@@ -497,21 +502,21 @@ def test_the_noisy_raters_share_of_wrong_labels_is_bradley_and_terrys():
     # T = 2 / ln 3: a margin of 2 is judged wrongly with probability 1/4, one of 4 with 1 / (1 + 9) = 1/10.
     num_groups = 2000
     experience = rollout(lengths=((3, 1, 1, 5) * num_groups,) * 2, rewards=((1.0,) * 4 * num_groups,) * 2)
-    algorithm = dpo(group_size=2, window="last_k", window_steps=1, rater_temperature=2 / math.log(3))
+    algorithm = dpo(group_size=2, window="last_k", window_steps=1, **noisy(2 / math.log(3)))
     targets = algorithm.targets(experience, policy(), policy())
-    assert targets.margin[:, :2, 0].tolist() == [[2, 4], [2, 4]]
+    assert targets.pairs.margin[:, :2, 0].tolist() == [[2, 4], [2, 4]]
     batch = one_batch(algorithm, targets)
-    wrong = (batch.first != targets.first.flatten(1, 2)).all(dim=2)
+    wrong = (batch.pairs.first != targets.pairs.first.flatten(1, 2)).all(dim=2)
     share = wrong.view(S, num_groups, 2).double().mean(dim=(0, 1))
     # Of 4000 each: standard deviations are 0.007 and 0.005.
     torch.testing.assert_close(share, torch.tensor([0.25, 0.1], dtype=torch.float64), rtol=0, atol=0.025)
 
 
 def test_a_noisy_rater_changes_neither_what_is_kept_nor_the_diagnostics():
-    noisy, honest = dpo(rater_temperature=1.0), dpo()
-    targets = noisy.targets(rollout(), policy(), policy())
-    assert torch.equal(targets.kept, honest.targets(rollout(), policy(), policy()).kept)
-    weight = one_batch(noisy, targets).weight
+    erring, honest = dpo(**noisy(1.0)), dpo()
+    targets = erring.targets(rollout(), policy(), policy())
+    assert torch.equal(targets.pairs.kept, honest.targets(rollout(), policy(), policy()).pairs.kept)
+    weight = one_batch(erring, targets).pairs.weight
     assert weight.tolist() == [[0.25] * 4, [0.0, 0.0, 1.0, 0.0]]
 
 
@@ -522,15 +527,15 @@ def test_a_noisy_rater_changes_neither_what_is_kept_nor_the_diagnostics():
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", [None, 1])
 def test_without_a_pair_all_weights_are_zero_and_nothing_moves(size: int | None, variant: str, head: str):
-    algorithm = dpo(variant=variant, sft_weight=0.5, groups_per_minibatch=size, rater_temperature=1.0, num_epochs=2)
+    algorithm = dpo(loss=variant, sft_weight=0.5, groups_per_minibatch=size, **noisy(1.0), num_epochs=2)
     network = policy(head)
     targets = algorithm.targets(rollout(head, lengths=((4,) * 8,) * 2, rewards=((1.0,) * 8,) * 2), network, network)
-    assert not targets.compared.any()
+    assert not targets.valid.any()
     epochs = batches(algorithm, targets)
     assert [len(epoch) for epoch in epochs] == [2 if size else 1] * 2
     for epoch in epochs:
         for batch in epoch:
-            assert not batch.weight.any()
+            assert not batch.pairs.weight.any()
             loss = algorithm.loss(network, batch)
             assert loss.total.tolist() == [0.0, 0.0]
             assert all(term.tolist() == [0.0, 0.0] for term in loss.terms.values())
@@ -584,7 +589,8 @@ def test_dpo_needs_no_value_network_and_passes_reference_every_on(reference_ever
 def test_groups_begin_in_one_state_and_before_a_failure_where_asked_to(steps_before_failure: int | None):
     simulator = CartPoleSimulator(STREAMS, 8, max_episode_steps=60)
     network = PolicyNetwork(Architecture(4, (16,), "tanh", False, actions=PUSHES), STREAMS)
-    experience = dpo(steps_before_failure=steps_before_failure).collect(simulator, network, STREAMS, 0)
+    branching = {"branch_from": "before_failure", "steps_before_failure": steps_before_failure}
+    experience = dpo(**branching if steps_before_failure else {}).collect(simulator, network, STREAMS, 0)
     starts = experience.observation[:, 0].view(S, 2, 4, 4)
     assert (starts == starts[:, :, :1]).all()
     assert not torch.equal(starts[:, 0], starts[:, 1])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from members import trainer_of
 from torch import Tensor
 
 from cartpole_cli.actions import PUSHES, Discrete
@@ -27,7 +28,7 @@ from cartpole_cli.recipe.recipe import (
     TrainerRecipe,
 )
 from cartpole_cli.training import build as training_build
-from cartpole_cli.training.build import build_evaluator, build_trainer
+from cartpole_cli.training.build import build_evaluator
 from cartpole_cli.training.evaluation import Evaluation, Evaluator, play
 from cartpole_cli.training.reports import Report
 from cartpole_cli.training.trainer import Trainer
@@ -97,7 +98,7 @@ class SpyJudge:
 
 
 def _policy(seeds: Sequence[int], *, actions: Discrete = PUSHES) -> PolicyNetwork:
-    return build_policy(SMALL, Streams(seeds), observation_size=4, actions=actions, value_network=False)
+    return build_policy([SMALL] * len(seeds), Streams(seeds), observation_size=4, actions=actions, value_network=False)
 
 
 def _rows(starts: Tensor) -> set[tuple[float, ...]]:
@@ -246,7 +247,7 @@ def _recipe(algorithm: Any = None, environment: Any = None, **trainer: Any) -> R
 
 
 def _train(recipe: Recipe, num_iterations: int, seeds: Sequence[int] = (0,)) -> tuple[Trainer, list[Report]]:
-    trainer = build_trainer(recipe, seeds, CPU)
+    trainer = trainer_of(recipe, seeds)
     reports = [report for _, report in zip(range(num_iterations), trainer.iterations(), strict=False)]
     trainer.environment.close()
     return trainer, reports
@@ -276,11 +277,11 @@ def test_evaluating_does_not_change_training(algorithm: Any, environment: Any) -
 
 def test_confirming_does_not_change_training() -> None:
     def train(*, confirming: bool) -> list[Tensor]:
-        trainer = build_trainer(_recipe(evaluate_every=1000), [0], CPU)
+        trainer = trainer_of(_recipe(evaluate_every=1000), [0])
         for report, _ in zip(trainer.iterations(), range(3), strict=False):
             if confirming:
-                trainer.evaluator.confirmation(trainer.policy, trainer.streams, report.iteration)
-                trainer.evaluator.final(trainer.policy, trainer.streams)
+                trainer.selection.evaluator.confirmation(trainer.policy, trainer.streams, report.iteration)
+                trainer.selection.evaluator.final(trainer.policy, trainer.streams)
         return list(trainer.policy.parameters())
 
     for first, second in zip(train(confirming=True), train(confirming=False), strict=True):
@@ -314,9 +315,9 @@ class Fake:
 
 
 def _faked(fake: Fake, *, seeds: Sequence[int] = (0,), algorithm: Any = None, **settings: Any) -> Trainer:
-    trainer = build_trainer(_recipe(algorithm, **settings), seeds, CPU)
+    trainer = trainer_of(_recipe(algorithm, **settings), seeds)
     fake.seeds = seeds
-    trainer.evaluator = fake
+    trainer.selection.evaluator = fake
     return trainer
 
 
@@ -351,14 +352,14 @@ def test_the_best_score_is_kept_and_of_equals_the_later() -> None:
     fake = Fake([5], [7], [6], [7], [6.9])
     trainer = _faked(fake, num_steps=160)
     assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, False, True, False]
-    assert trainer.best_score == [(7.0, -math.inf)]
+    assert trainer.selection.best_score == [(7.0, -math.inf)]
 
 
 def test_a_lucky_selection_that_is_not_confirmed_counts_with_its_confirmation() -> None:
     fake = Fake([38], [34], [33], confirmations={1: [28]})
     trainer = _faked(fake, num_steps=96, stop_at_return=35.0)
     assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, False]
-    assert trainer.best_score == [(34.0, -math.inf)]
+    assert trainer.selection.best_score == [(34.0, -math.inf)]
 
 
 def test_a_confirmation_counts_as_far_as_the_time_limit_and_beyond_it_between_equals() -> None:
@@ -373,7 +374,7 @@ def test_a_confirmation_counts_as_far_as_the_time_limit_and_beyond_it_between_eq
     fake.confirmation = lambda policy, streams, iteration: [confirmations[iteration]]
     trainer = _faked(fake, num_steps=128, stop_at_return=40.0)
     assert [report.seeds[0].improved for report in trainer.iterations()] == [True, True, True, False]
-    assert trainer.best_score == [(40.0, 25.0)]
+    assert trainer.selection.best_score == [(40.0, 25.0)]
 
 
 @pytest.mark.parametrize(("num_steps", "num_iterations"), [(1, 1), (32, 1), (33, 2), (96, 3), (97, 4)])

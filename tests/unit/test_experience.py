@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from members import trainer_of
 from torch import Tensor
 
 from cartpole_cli.actions import PUSHES
@@ -17,7 +18,6 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import DPORecipe
 from cartpole_cli.recipe.environment import GymnasiumEnvironment
 from cartpole_cli.recipe.recipe import NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
-from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
 
 SEEDS = (0, 1)
@@ -235,7 +235,7 @@ def trainer(branch_from: str) -> Trainer:
         policy=PolicyRecipe(hidden_sizes=(16,)),
         trainer=TrainerRecipe(evaluate_every=1000),
     )
-    return build_trainer(recipe, SEEDS, torch.device("cpu"))
+    return trainer_of(recipe, SEEDS)
 
 
 @pytest.mark.parametrize("branch_from", ["start", "before_failure"])

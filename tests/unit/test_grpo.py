@@ -3,22 +3,23 @@
 import math
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
+from members import flat, of_members, trainer_of
 from torch import Tensor
 
 from cartpole_cli.actions import FORCE, PUSHES
-from cartpole_cli.algorithms import grpo, reinforce
-from cartpole_cli.algorithms.grpo import GRPO, Batch, Targets, aggregation_weight
-from cartpole_cli.algorithms.reinforce import Reinforce
+from cartpole_cli.algorithms import grpo
+from cartpole_cli.algorithms.grpo import GRPO, GRPORows, aggregation_weight
+from cartpole_cli.algorithms.reinforce import Reinforce, ReinforceRows
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe.algorithm import ReinforceRecipe
+from cartpole_cli.recipe.algorithm import GRPORecipe, ReinforceRecipe
 from cartpole_cli.recipe.recipe import NativeEnvironment, Recipe, TrainerRecipe
-from cartpole_cli.training.build import build_trainer
 
 S, T, N, O, G = 2, 4, 6, 4, 3  # noqa: E741  (O is the observation size in every signature)
 HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
@@ -82,7 +83,6 @@ def rollout(head: str = "categorical", reward: Tensor = REWARD) -> Rollout:
 def algorithm(kind: type[GRPO] = GRPO, **changes: object) -> GRPO:
     fields = {
         "group_size": G,
-        "branch": False,
         "credit": "outcome",
         "advantage_scale": "none",
         "scale_floor": 0.0,
@@ -93,25 +93,33 @@ def algorithm(kind: type[GRPO] = GRPO, **changes: object) -> GRPO:
         "clip_range_high": 0.5,
         "kl_weight": 0.0,
         "kl_estimator": "exact",
-        "kl_reference_every": 1,
+        "reference_every": 1,
     }
-    return kind(**fields | changes)
+    return of_members(kind, GRPORecipe(name="grpo", **fields | changes), S)
 
 
-def targets(experience: Rollout | None = None, **changes: object) -> Targets:
+def targets(experience: Rollout | None = None, **changes: object) -> GRPORows:
     return algorithm(**changes).targets(experience or rollout(), policy(), policy(seed=1))
 
 
-def batches(learner: GRPO, aims: Targets, iteration: int = 0) -> list[list[Batch]]:
-    return [list(epoch) for epoch in learner.epochs(aims, STREAMS, iteration, START)]
+def batches(learner: GRPO, aims: GRPORows, iteration: int = 0) -> list[list[GRPORows]]:
+    return flat(learner.epochs(aims, STREAMS, iteration, START))
 
 
-def numbered(aims: Targets) -> Targets:
+def parts_per_step(learner: GRPO, aims: GRPORows) -> list[list[int]]:
+    return [[len(step) for step in epoch] for epoch in learner.epochs(aims, STREAMS, 0, START)]
+
+
+def numbered(aims: GRPORows) -> GRPORows:
     """Each row's number, from 1, in place of its advantage."""
     return replace(aims, advantage=torch.arange(1.0, T * N + 1).view(1, T, N).expand(S, T, N))
 
 
-def total_and_gradient(learner: GRPO, network: PolicyNetwork, parts: list[Batch]) -> tuple[Tensor, list[Tensor]]:
+def share_of_rows(batch: GRPORows) -> Tensor:
+    return batch.valid * batch.share.unsqueeze(1)
+
+
+def total_and_gradient(learner: GRPO, network: PolicyNetwork, parts: list[GRPORows]) -> tuple[Tensor, list[Tensor]]:
     total = sum(learner.loss(network, part).total for part in parts)
     return total.detach(), list(torch.autograd.grad(total.sum(), [*network.parameters()], materialize_grads=True))
 
@@ -247,8 +255,8 @@ def test_without_kl_there_is_no_reference_to_store():
 
 
 def test_the_reference_is_renewed_as_asked_with_kl_and_is_the_policy_itself_without():
-    assert algorithm(kl_weight=0.1, kl_reference_every=7).reference_every == 7
-    assert algorithm(kl_weight=0.0, kl_reference_every=7).reference_every == 1
+    assert algorithm(kl_weight=0.1, reference_every=7).reference_every == 7
+    assert algorithm(kl_weight=0.0, reference_every=7).reference_every == 1
 
 
 def test_grpo_needs_no_value_network():
@@ -256,25 +264,25 @@ def test_grpo_needs_no_value_network():
 
 
 def test_without_minibatches_an_epoch_is_one_step_over_all_rows():
+    assert parts_per_step(algorithm(num_epochs=3), targets()) == [[1]] * 3
     for epoch in batches(algorithm(num_epochs=3), targets()):
         [batch] = epoch
-        assert batch.completes_step
         assert (batch.weight > 0).sum(dim=1).tolist() == [6, 18]
         close(batch.weight.sum(dim=1), [1.0, 1.0])
-        close(batch.share.sum(dim=1), [1.0, 1.0])
+        close(share_of_rows(batch).sum(dim=1), [1.0, 1.0])
 
 
-def test_only_the_last_of_several_parts_completes_the_step(monkeypatch: pytest.MonkeyPatch):
+def test_several_parts_make_one_step(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(grpo, "ROWS_PER_PART", 7)
     [parts] = batches(algorithm(), targets())
     # 6 rows: 6 + 0 + 0; 18 rows: 7 + 7 + 4
     assert [(part.weight > 0).sum(dim=1).tolist() for part in parts] == [[6, 7], [0, 7], [0, 4]]
-    assert [part.completes_step for part in parts] == [False, False, True]
+    assert parts_per_step(algorithm(), targets()) == [[3]]
 
 
-def test_every_minibatch_completes_a_step():
+def test_every_minibatch_is_a_step():
     [epoch] = batches(algorithm(minibatch_size=4), targets())
-    assert [batch.completes_step for batch in epoch] == [True] * 5  # of 18 rows
+    assert parts_per_step(algorithm(minibatch_size=4), targets()) == [[1] * 5]  # of 18 rows
     assert [batch.weight.shape for batch in epoch] == [(S, 4)] * 5
 
 
@@ -286,8 +294,8 @@ def test_every_valid_row_is_used_once_per_epoch(minibatch_size: int | None, monk
     assert len(epochs) == 3
     for epoch in epochs:
         for seed in range(S):
-            for used in ("weight", "share"):
-                rows = [row for b in epoch for row in b.advantage[seed][getattr(b, used)[seed] > 0].tolist()]
+            for used in (lambda batch: batch.weight, share_of_rows):
+                rows = [row for b in epoch for row in b.advantage[seed][used(b)[seed] > 0].tolist()]
                 assert sorted(rows) == aims.advantage[seed][LEARNS[seed]].tolist()
 
 
@@ -318,13 +326,14 @@ def test_a_row_keeps_its_columns_together(minibatch_size: int | None):
 def test_weights_and_shares_of_an_epoch_sum_to_the_aggregations_for_each_step(
     aggregation: str, minibatch_size: int, num_steps: list[int]
 ):
-    [epoch] = batches(algorithm(minibatch_size=minibatch_size), targets(aggregation=aggregation))
+    options = {"minibatch_size": minibatch_size, "aggregation": aggregation}
+    [epoch] = batches(algorithm(**options), targets(**options))
     assert sum((batch.weight > 0).any(dim=1).long() for batch in epoch).tolist() == num_steps
     per_step = 1 / torch.tensor(num_steps)
     close(sum(batch.weight.sum(dim=1) for batch in epoch) * per_step, WEIGHTS[aggregation][2])
-    close(sum(batch.share.sum(dim=1) for batch in epoch) * per_step, [1.0, 1.0])
+    close(sum(share_of_rows(batch).sum(dim=1) for batch in epoch) * per_step, [1.0, 1.0])
     for batch in epoch:
-        for share in batch.share:
+        for share in share_of_rows(batch):
             assert len(set(share[share > 0].tolist())) <= 1
 
 
@@ -359,17 +368,15 @@ def test_before_the_first_step_ratios_are_one_and_the_gradient_is_reinforces(hea
     close(terms["approx_kl"], [0.0, 0.0])
     assert terms["clip_fraction"].tolist() == [0.0, 0.0]
     _, gradient = total_and_gradient(learner, network, [batch])
-    same = reinforce.Batch(
+    same = ReinforceRows(
         observation=batch.observation,
         action=batch.action,
         advantage=batch.advantage,
         value_target=torch.zeros_like(batch.advantage),
         weight=batch.weight,
-        completes_step=True,
     )
-    plain = Reinforce(
-        gamma=1.0, baseline="none", normalize_advantage=False, value_coefficient=0.0, entropy_coefficient=0.0
-    )
+    section = ReinforceRecipe(gamma=1.0, baseline="none", normalize_advantage=False)
+    plain = of_members(Reinforce, section, S)
     total = plain.loss(network, same).total.sum()
     expected = list(torch.autograd.grad(total, [*network.parameters()], materialize_grads=True))
     assert any(g.abs().max() > 0.01 for g in expected)
@@ -396,20 +403,20 @@ WEIGHT = [0.1, 0.2, 0.3, 0.4]
 
 def hand_batch(
     head: str, ratios: tuple[float, ...], advantage: tuple[float, ...], reference: Tensor | None = None
-) -> Batch:
+) -> GRPORows:
     """Four rows of known_policy; seed 0 has these ratios, seed 1 ratio 1."""
     action = torch.stack([KNOWN[head][0]] * 2)
     observation = torch.randn(S, 4, O, generator=torch.Generator().manual_seed(0))
     log_prob = known_policy(head).distribution(observation).log_prob(action).detach()
-    return Batch(
+    return GRPORows(
         observation=observation,
         action=action,
         old_log_prob=log_prob - torch.tensor([ratios, (1.0,) * 4]).log(),
         advantage=torch.tensor([advantage, advantage]),
         reference=reference,
         weight=torch.tensor([WEIGHT, WEIGHT]),
-        share=torch.full((S, 4), 0.25),
-        completes_step=True,
+        share=torch.full((S,), 0.25),
+        spread=torch.ones(S, 4, dtype=torch.bool),
     )
 
 
@@ -428,7 +435,7 @@ def test_policy_loss_ratio_clip_fraction_and_kl_by_hand(head: str):
     close(loss.terms["approx_kl"], [(0.8 - math.log(1.7248)) / 4, 0.0])
     entropy = 2 * LN2 - 0.75 * math.log(3) if head == "categorical" else 0.5 * math.log(2 * math.pi * math.e)
     close(loss.terms["entropy"], [entropy, entropy])
-    assert loss.stop.tolist() == [False, False]
+    assert loss.stop is None
 
 
 # KL of the first and the second kind of row (of the first there are three). log rho = log ref - log pi:
@@ -532,11 +539,10 @@ def test_a_seed_whose_groups_are_all_equal_has_no_weight_no_loss_and_no_gradient
         assert any(g[1].any() for g in gradient)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ByHand(GRPO):
     """Collects what a test has made."""
 
-    experience: Rollout
+    experience: ClassVar[Rollout]
 
     def collect(self, *_: object) -> Rollout:
         return self.experience
@@ -549,19 +555,19 @@ def test_where_all_groups_are_equal_a_trainer_takes_no_step(minibatch_size: int 
         environment=NativeEnvironment(id="CartPole-v1", num_envs=N),
         trainer=TrainerRecipe(evaluate_every=9),
     )
-    trainer = build_trainer(recipe, (0, 1), torch.device("cpu"))
+    trainer = trainer_of(recipe, (0, 1))
     trainer.reference = deepcopy(trainer.policy).requires_grad_(False)
     move(trainer.reference, 0)
     trainer.iteration = 1  # at which the reference is not renewed
     # The first rollout's step leaves momentum behind; it must not move a seed either.
     for reward, expected in ((REWARD, [True, True]), (EVERY_GROUP_EQUAL, [False, True])):
+        ByHand.experience = rollout(reward=reward)
         trainer.algorithm = algorithm(
             ByHand,
-            experience=rollout(reward=reward),
             minibatch_size=minibatch_size,
             num_epochs=2,
             kl_weight=0.5,
-            kl_reference_every=100,
+            reference_every=100,
         )
         before = [parameter.detach().clone() for parameter in trainer.policy.parameters()]
         report = next(trainer.iterations())

@@ -13,6 +13,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.spaces import Box
+from members import trainer_of
 from torch import Tensor
 
 from cartpole_cli.actions import Continuous, Discrete
@@ -28,7 +29,6 @@ from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, Rein
 from cartpole_cli.recipe.environment import GymnasiumEnvironment
 from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.tasks import PHYSICS
-from cartpole_cli.training.build import build_trainer
 
 MODES = pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])
 RESET_BY_MASK = pytest.mark.parametrize("mode", ["sync", "async"])
@@ -559,7 +559,7 @@ def test_an_episode_that_does_not_come_back_makes_room_for_a_new_one(make: Any) 
 
 def _policy(adapter: Any) -> PolicyNetwork:
     return build_policy(
-        PolicyRecipe(hidden_sizes=(8,)),
+        [PolicyRecipe(hidden_sizes=(8,))] * adapter.num_seeds,
         adapter.streams,
         observation_size=adapter.observation_size,
         actions=adapter.actions,
@@ -642,7 +642,7 @@ def test_every_algorithm_trains(algorithm: Any, environment_id: str, mode: Any) 
         policy=PolicyRecipe(hidden_sizes=(8,)),
         trainer=TrainerRecipe(evaluate_every=3, evaluation_episodes=2, seed=0),
     )
-    trainer = build_trainer(recipe, [0, 1], torch.device("cpu"))
+    trainer = trainer_of(recipe, [0, 1])
     try:
         before = [parameter.detach().clone() for parameter in trainer.policy.parameters()]
         reports = [report for report, _ in zip(trainer.iterations(), range(3), strict=False)]
@@ -683,10 +683,10 @@ def test_a_resumed_run_reports_returns_of_whole_episodes_only() -> None:
         policy=PolicyRecipe(hidden_sizes=(8,)),
         trainer=TrainerRecipe(evaluate_every=1000),
     )
-    first = build_trainer(recipe, [0], torch.device("cpu"))
+    first = trainer_of(recipe, [0])
     next(first.iterations())
     saved = copy.deepcopy(first.state_dict())
-    resumed = build_trainer(recipe, [0], torch.device("cpu"))
+    resumed = trainer_of(recipe, [0])
     resumed.load_state_dict(saved)
     reports = [report.seeds[0] for report, _ in zip(resumed.iterations(), range(3), strict=False)]
     first.environment.close()

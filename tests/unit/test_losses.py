@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from members import per_seed
 from torch import Tensor
 
 from cartpole_cli.algorithms import losses
@@ -163,7 +164,7 @@ def test_clipped_value_loss_takes_the_worse_of_both_branches(
 ):
     old_value, weight = torch.zeros(1, 1), torch.ones(1, 1)
     loss, gradient = value_and_gradient(
-        lambda v: losses.clipped_value_loss(v, old_value, torch.tensor([[target]]), 1.0, weight),
+        lambda v: losses.clipped_value_loss(v, old_value, torch.tensor([[target]]), torch.ones(1), weight),
         torch.tensor([[value]]),
     )
     close(loss, [expected_loss])
@@ -175,7 +176,7 @@ def test_clipped_value_loss_takes_the_worse_of_both_branches(
 def test_clipped_value_loss_clips_around_the_old_value():
     # old 10, range 0.5, value 12 -> held at 10.5; target 12: max(0, 1.5^2) / 2
     loss = losses.clipped_value_loss(
-        torch.tensor([[12.0]]), torch.tensor([[10.0]]), torch.tensor([[12.0]]), 0.5, torch.ones(1, 1)
+        torch.tensor([[12.0]]), torch.tensor([[10.0]]), torch.tensor([[12.0]]), torch.tensor([0.5]), torch.ones(1, 1)
     )
     close(loss, [1.125])
 
@@ -223,13 +224,22 @@ def test_log_sigmoid_at_its_extremes():
     assert gradient.tolist() == [0.0, 1.0]
 
 
+def dpo_sigmoid(margin: Tensor, beta: float, error: float = 0.0) -> Tensor:
+    return losses.dpo_sigmoid(margin, *(per_seed(number, margin) for number in (beta, error, 1 - error)))
+
+
+def dpo_robust(margin: Tensor, beta: float, error: float) -> Tensor:
+    numbers = (beta, error, 1 - error, 1 - 2 * error)
+    return losses.dpo_robust(margin, *(per_seed(number, margin) for number in numbers))
+
+
 # The margins' beta h is +-ln 3, where sigmoid is 3/4 and 1/4; beta is 1/2.
 MARGIN = torch.tensor([[2 * LN3, -2 * LN3]])
 
 
 def test_dpo_sigmoid_and_its_gradient():
     # -ln 3/4 and -ln 1/4; gradient -beta sigmoid(-beta h)
-    value, gradient = value_and_gradient(lambda margin: losses.dpo_sigmoid(margin, 0.5), MARGIN)
+    value, gradient = value_and_gradient(lambda margin: dpo_sigmoid(margin, 0.5), MARGIN)
     close(value, [[math.log(4 / 3), math.log(4)]])
     close(gradient, [[-0.125, -0.375]])
 
@@ -237,50 +247,52 @@ def test_dpo_sigmoid_and_its_gradient():
 def test_dpo_sigmoid_with_label_smoothing_counts_the_wrong_way_too():
     # 0.9 of the one and 0.1 of the other; gradient beta (-0.9 sigmoid(-beta h) + 0.1 sigmoid(beta h)):
     # (-0.9/4 + 0.1*3/4) / 2, (-0.9*3/4 + 0.1/4) / 2
-    value, gradient = value_and_gradient(lambda margin: losses.dpo_sigmoid(margin, 0.5, 0.1), MARGIN)
+    value, gradient = value_and_gradient(lambda margin: dpo_sigmoid(margin, 0.5, 0.1), MARGIN)
     close(value, [[0.9 * math.log(4 / 3) + 0.1 * math.log(4), 0.9 * math.log(4) + 0.1 * math.log(4 / 3)]])
     close(gradient, [[-0.075, -0.325]])
 
 
 def test_dpo_sigmoid_with_label_smoothing_is_least_where_the_policy_errs_as_often_as_the_labels():
     # a quarter of labels wrong: sigmoid(beta h) = 3/4
-    _, gradient = value_and_gradient(lambda margin: losses.dpo_sigmoid(margin, 0.5, 0.25), MARGIN)
+    _, gradient = value_and_gradient(lambda margin: dpo_sigmoid(margin, 0.5, 0.25), MARGIN)
     close(gradient[:, 0], [0.0])
 
 
 def test_dpo_robust_and_its_gradient():
     # e = 1/4: (0.75 * ln(4/3) - 0.25 * ln 4) / 0.5, (0.75 * ln 4 - 0.25 * ln(4/3)) / 0.5; gradient
     # beta (-0.75 sigmoid(-beta h) - 0.25 sigmoid(beta h)) / 0.5 = -0.75/4 - 0.25*3/4, -0.75*3/4 - 0.25/4
-    value, gradient = value_and_gradient(lambda margin: losses.dpo_robust(margin, 0.5, 0.25), MARGIN)
+    value, gradient = value_and_gradient(lambda margin: dpo_robust(margin, 0.5, 0.25), MARGIN)
     right, wrong = math.log(4 / 3), math.log(4)
     close(value, [[1.5 * right - 0.5 * wrong, 1.5 * wrong - 0.5 * right]])
     close(gradient, [[-0.375, -0.625]])
 
 
 def test_dpo_robust_averages_over_wrong_labels_to_the_loss_of_the_right_ones():
-    robust = losses.dpo_robust(MARGIN, 0.5, 0.2)
-    of_wrong_labels = losses.dpo_robust(-MARGIN, 0.5, 0.2)
+    robust = dpo_robust(MARGIN, 0.5, 0.2)
+    of_wrong_labels = dpo_robust(-MARGIN, 0.5, 0.2)
     close(0.8 * robust + 0.2 * of_wrong_labels, [[math.log(4 / 3), math.log(4)]])
 
 
 def test_dpo_robust_without_wrong_labels_is_dpo_sigmoid():
-    close(losses.dpo_robust(MARGIN, 0.5, 0.0), [[math.log(4 / 3), math.log(4)]])
+    close(dpo_robust(MARGIN, 0.5, 0.0), [[math.log(4 / 3), math.log(4)]])
 
 
 def test_dpo_sigmoid_and_robust_stay_finite_at_extreme_margins():
     # beta h = +-200: -log sigmoid is 0 and 200; robust (0.75*0 - 0.25*200) / 0.5 and (0.75*200 - 0) / 0.5
     margin = torch.tensor([[400.0, -400.0]])
-    value, gradient = value_and_gradient(lambda x: losses.dpo_sigmoid(x, 0.5), margin)
+    value, gradient = value_and_gradient(lambda x: dpo_sigmoid(x, 0.5), margin)
     close(value, [[0.0, 200.0]])
     close(gradient, [[0.0, -0.5]])
-    value, gradient = value_and_gradient(lambda x: losses.dpo_robust(x, 0.5, 0.25), margin)
+    value, gradient = value_and_gradient(lambda x: dpo_robust(x, 0.5, 0.25), margin)
     close(value, [[-100.0, 300.0]])
     close(gradient, [[-0.25, -0.75]])
 
 
 def test_dpo_ipo_is_the_squared_distance_from_half_the_temperature():
     # beta = 1/4: 1 / (2 beta) = 2; gradient 2 (h - 2)
-    value, gradient = value_and_gradient(lambda margin: losses.dpo_ipo(margin, 0.25), torch.tensor([[3.0, 2.0, -1.0]]))
+    value, gradient = value_and_gradient(
+        lambda margin: losses.dpo_ipo(margin, per_seed(1 / (2 * 0.25), margin)), torch.tensor([[3.0, 2.0, -1.0]])
+    )
     close(value, [[1.0, 0.0, 9.0]])
     close(gradient, [[2.0, 0.0, -6.0]])
 
@@ -288,7 +300,7 @@ def test_dpo_ipo_is_the_squared_distance_from_half_the_temperature():
 def test_dpo_hinge_asks_for_a_margin_of_the_temperature_and_no_more():
     # beta = 1/2: 1 - h/2 up to h = 2
     value, gradient = value_and_gradient(
-        lambda margin: losses.dpo_hinge(margin, 0.5), torch.tensor([[0.0, 1.0, -2.0, 4.0]])
+        lambda margin: losses.dpo_hinge(margin, per_seed(0.5, margin)), torch.tensor([[0.0, 1.0, -2.0, 4.0]])
     )
     close(value, [[1.0, 0.5, 2.0, 0.0]])
     close(gradient, [[-0.5, -0.5, -0.5, 0.0]])
@@ -302,17 +314,20 @@ LOSSES: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], float]] = {
         80.0,
     ),
     "value_loss": (losses.value_loss, 1e18),
-    "clipped_value_loss": (lambda x, y, w: losses.clipped_value_loss(x, torch.zeros_like(x), y, 0.5, w), 1e18),
+    "clipped_value_loss": (
+        lambda x, y, w: losses.clipped_value_loss(x, torch.zeros_like(x), y, per_seed(0.5, x), w),
+        1e18,
+    ),
     "kl_k3": (lambda x, y, w: losses.weighted_sum(y * losses.kl_k3(x), w), 80.0),
     "clipped_surrogate with another range above": (
         lambda x, y, w: losses.clipped_surrogate(x, y, x.new_full(x.shape[:1], 0.2), w, x.new_full(x.shape[:1], 0.5)),
         80.0,
     ),
     "kl_k2": (lambda x, y, w: losses.weighted_sum(y * losses.kl_k2(x), w), 1e17),
-    "dpo_sigmoid": (lambda x, y, w: losses.weighted_sum(y * losses.dpo_sigmoid(x, 0.5, 0.1), w), 1e18),
-    "dpo_robust": (lambda x, y, w: losses.weighted_sum(y * losses.dpo_robust(x, 0.5, 0.1), w), 1e18),
-    "dpo_ipo": (lambda x, y, w: losses.weighted_sum(y * losses.dpo_ipo(x, 0.5), w), 1e17),
-    "dpo_hinge": (lambda x, y, w: losses.weighted_sum(y * losses.dpo_hinge(x, 0.5), w), 1e18),
+    "dpo_sigmoid": (lambda x, y, w: losses.weighted_sum(y * dpo_sigmoid(x, 0.5, 0.1), w), 1e18),
+    "dpo_robust": (lambda x, y, w: losses.weighted_sum(y * dpo_robust(x, 0.5, 0.1), w), 1e18),
+    "dpo_ipo": (lambda x, y, w: losses.weighted_sum(y * losses.dpo_ipo(x, per_seed(1 / (2 * 0.5), x)), w), 1e17),
+    "dpo_hinge": (lambda x, y, w: losses.weighted_sum(y * losses.dpo_hinge(x, per_seed(0.5, x)), w), 1e18),
 }
 
 

@@ -168,9 +168,16 @@ def test_seed_state_is_a_copy():
 
 @pytest.mark.parametrize("head", HEADS)
 def test_architecture_survives_the_way_through_plain_data(head: str):
-    original = architecture(head, (5, 7), activation="relu", value_network=False, initial_log_std=-1.0)
+    original = architecture(head, (5, 7), activation="relu", value_network=False)
     data = json.loads(json.dumps(original.as_plain_data()))
     assert Architecture.from_plain_data(data) == original
+    assert Architecture.from_plain_data(data | {"initial_log_std": -0.5}) == original  # as older checkpoints say
+
+
+def test_each_member_begins_with_its_own_log_std():
+    initial = torch.tensor([-1.0, 0.25])
+    network = PolicyNetwork(architecture("gaussian", (5,)), Streams(SEEDS[:2]), initial_log_std=initial)
+    assert network.head.log_std.flatten().tolist() == [-1.0, 0.25]
 
 
 def test_activation_is_the_one_asked_for():

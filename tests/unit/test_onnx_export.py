@@ -154,7 +154,8 @@ def test_the_same_policy_gives_the_same_bytes_and_pairs():
 def test_a_shipped_recipes_policy_fits_into_64_kib(name):
     recipe = load_recipe(shipped_recipes()[name])
     actions = FORCE if recipe.environment.id == "ContinuousCartPole-v1" else PUSHES
-    policy = build_policy(recipe.policy, Streams([0], "cpu"), observation_size=4, actions=actions, value_network=False)
+    streams = Streams([0], "cpu")
+    policy = build_policy([recipe.policy], streams, observation_size=4, actions=actions, value_network=False)
     content = export(policy, recipe=recipe.to_toml()).model
     assert len(content) <= 64 * 1024
 

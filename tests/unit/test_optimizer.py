@@ -27,7 +27,7 @@ def loss(parameters: list[Tensor], scale: tuple[float, ...] = (0.01, 10.0)) -> T
 
 
 def adam(parameters: list[nn.Parameter], max_grad_norm: float = MAX_GRAD_NORM) -> Adam:
-    return Adam(parameters, max_grad_norm=max_grad_norm)
+    return Adam(parameters, max_grad_norm=torch.full(parameters[0].shape[:1], max_grad_norm))
 
 
 def step(

@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from members import flat, of_members
 from torch import Tensor
 
 from cartpole_cli.actions import FORCE, PUSHES
-from cartpole_cli.algorithms.ppo import PPO, Batch, Targets, explained_variance
+from cartpole_cli.algorithms.ppo import PPO, PPORows, explained_variance
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.algorithm import PPORecipe
 
 S, T, N, O = 2, 4, 2, 3  # noqa: E741  (O is the observation size in every signature)
 HEADS = {"categorical": {"actions": PUSHES}, "gaussian": {"actions": FORCE}}
@@ -67,18 +69,17 @@ def ppo(**changes: object) -> PPO:
         "gamma": 0.9,
         "gae_lambda": 0.8,
         "clip_range": 0.2,
-        "anneal_clip_range": False,
         "normalize_advantage": False,
         "value_coefficient": 0.5,
         "value_clip_range": None,
         "entropy_coefficient": 0.0,
         "target_kl": None,
     }
-    return PPO(**fields | changes)
+    return of_members(PPO, PPORecipe(**fields | changes), S)
 
 
-def batches(algorithm: PPO, targets: Targets, iteration: int = 0, progress: Tensor = START) -> list[list[Batch]]:
-    return [list(epoch) for epoch in algorithm.epochs(targets, STREAMS, iteration, progress)]
+def batches(algorithm: PPO, targets: PPORows, iteration: int = 0, progress: Tensor = START) -> list[list[PPORows]]:
+    return flat(algorithm.epochs(targets, STREAMS, iteration, progress))
 
 
 def some_invalid() -> Tensor:
@@ -88,13 +89,13 @@ def some_invalid() -> Tensor:
     return valid
 
 
-def numbered(targets: Targets) -> Targets:
+def numbered(targets: PPORows) -> PPORows:
     """Each row's number, from 1, in place of its advantage."""
     number = torch.arange(1.0, T * N + 1).view(1, T, N).expand(S, T, N)
     return replace(targets, advantage=number)
 
 
-def used_rows(epoch: list[Batch], seed: int) -> list[float]:
+def used_rows(epoch: list[PPORows], seed: int) -> list[float]:
     return [row for batch in epoch for row in batch.advantage[seed][batch.weight[seed] > 0].tolist()]
 
 
@@ -166,7 +167,7 @@ def test_the_ratio_is_one_and_the_kl_zero_before_the_first_step(head: str):
 def test_the_clip_range_stays_or_falls_with_each_seeds_progress():
     targets, progress = ppo().targets(rollout(), policy(), policy()), torch.tensor([0.25, 1.0])
     [constant] = batches(ppo(), targets, progress=progress)
-    [annealed] = batches(ppo(anneal_clip_range=True), targets, progress=progress)
+    [annealed] = batches(ppo(clip_range_schedule="linear"), targets, progress=progress)
     for batch in constant:
         torch.testing.assert_close(batch.clip_range, torch.tensor([0.2, 0.2]))
     for batch in annealed:
@@ -208,14 +209,15 @@ def test_a_row_keeps_its_columns_together():
 
 
 def test_weights_average_over_the_valid_rows_of_a_minibatch():
-    [epoch] = batches(ppo(), ppo().targets(replace(rollout(), valid=some_invalid()), policy(), policy()))
+    targets = ppo().targets(replace(rollout(), valid=some_invalid()), policy(), policy())
+    [epoch] = batches(ppo(), targets)
+    assert [len(step) for step in next(ppo().epochs(targets, STREAMS, 0, START))] == [1, 1, 1]
     # seed 0: 5 rows as 3 + 2 + 0; seed 1: 7 rows as 3 + 3 + 1
     assert [(batch.weight > 0).sum(dim=1).tolist() for batch in epoch] == [[3, 3], [2, 3], [0, 1]]
     for batch, sums in zip(epoch, ([1.0, 1.0], [1.0, 1.0], [0.0, 1.0]), strict=True):
         torch.testing.assert_close(batch.weight.sum(dim=1), torch.tensor(sums))
         for weight in batch.weight:
             assert len(set(weight[weight > 0].tolist())) <= 1
-        assert batch.completes_step
 
 
 def test_the_advantage_of_a_minibatch_is_normalized_to_mean_0_and_deviation_1():
@@ -239,7 +241,7 @@ def test_without_normalization_advantages_stay_what_they_are():
         assert sorted(used_rows(epoch, seed)) == sorted(targets.advantage[seed].flatten().tolist())
 
 
-def moved_batch(algorithm: PPO, network: PolicyNetwork) -> Batch:
+def moved_batch(algorithm: PPO, network: PolicyNetwork) -> PPORows:
     """A minibatch after which only seed 1's policy has moved."""
     targets = algorithm.targets(rollout(), network, policy())
     move(network, 1, of=slice(1, 2), by=0.3)
@@ -257,13 +259,13 @@ def test_target_kl_stops_the_seeds_whose_kl_passes_one_and_a_half_times_it():
     assert ppo(target_kl=None).loss(network, batch).stop.tolist() == [False, False]
 
 
-def hand_batch(ratios: tuple[float, ...], advantage: tuple[float, ...], network: PolicyNetwork) -> Batch:
+def hand_batch(ratios: tuple[float, ...], advantage: tuple[float, ...], network: PolicyNetwork) -> PPORows:
     """Seed 0 has these ratios, seed 1 ratio 1; values are 3, old values 0, value targets 4."""
     observation = torch.randn(S, len(ratios), O, generator=torch.Generator().manual_seed(0))
     observation[..., 0] = 3.0
     action = torch.zeros(S, len(ratios), dtype=torch.int64)
     log_prob = network.distribution(observation).log_prob(action).detach()
-    return Batch(
+    return PPORows(
         observation=observation,
         action=action,
         old_log_prob=log_prob - torch.stack([torch.tensor(ratios), torch.ones(len(ratios))]).log(),

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from members import per_seed
 
 from cartpole_cli.algorithms.preferences import bradley_terry_errs, make_pairs, of_pairs, windows
 
@@ -92,18 +93,18 @@ def test_the_rater_errs_below_the_bradley_terry_probability(temperature: float, 
     # A margin of T ln(odds): 1 / (1 + exp(ln odds)) = 1 / (1 + odds)
     margin = torch.full((1, 1, 4), temperature * math.log(odds))
     noise = torch.tensor([[[0.0, probability - 1e-4, probability + 1e-4, 1 - 2**-24]]])
-    assert bradley_terry_errs(margin, temperature, noise).tolist() == [[[True, True, False, False]]]
+    assert bradley_terry_errs(margin, per_seed(temperature, margin), noise).tolist() == [[[True, True, False, False]]]
 
 
 def test_the_share_of_errors_is_the_bradley_terry_probability():
     # 1 / (1 + e) = 0.26894 at a margin of T: the noises 0.0005, 0.0015, ... 0.2685 are below it, 269 of 1000.
-    noise = (torch.arange(1000.0) + 0.5) / 1000
-    assert bradley_terry_errs(torch.full((1000,), 10.0), 10.0, noise).sum() == 269
+    noise = (torch.arange(1000.0) + 0.5).unsqueeze(0) / 1000
+    assert bradley_terry_errs(torch.full((1, 1000), 10.0), torch.tensor([10.0]), noise).sum() == 269
 
 
 @pytest.mark.parametrize("margin", [100.0, 1e6, math.inf])
 def test_the_rater_never_errs_about_a_huge_margin(margin: float):
-    noise = torch.tensor([0.0, 2**-24, 0.5, 1 - 2**-24])
-    errs = bradley_terry_errs(torch.full((4,), margin), 1.0, noise)
+    noise = torch.tensor([[0.0, 2**-24, 0.5, 1 - 2**-24]])
+    errs = bradley_terry_errs(torch.full((1, 4), margin), torch.ones(1), noise)
     assert errs.dtype == torch.bool
     assert not errs.any()

@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from members import of_members
 from torch import Tensor
 
 from cartpole_cli.actions import PUSHES
 from cartpole_cli.algorithms import reinforce
-from cartpole_cli.algorithms.reinforce import Batch, Reinforce, Targets
+from cartpole_cli.algorithms.reinforce import Reinforce, ReinforceRows
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.algorithm import ReinforceRecipe
 
 S, T, N, O = 2, 3, 2, 3  # noqa: E741  (O is the observation size in every signature)
 STREAMS = Streams((0, 1))
@@ -61,19 +63,20 @@ def rollout(**changes: Tensor) -> Rollout:
 
 def algorithm(baseline: str = "none", **changes: object) -> Reinforce:
     fields = {"gamma": 0.5, "normalize_advantage": False, "value_coefficient": 0.5, "entropy_coefficient": 0.0}
-    return Reinforce(baseline=baseline, **fields | changes)
+    return of_members(Reinforce, ReinforceRecipe(baseline=baseline, **fields | changes), S)
 
 
-def targets(baseline: str = "none", experience: Rollout | None = None, **changes: object) -> Targets:
+def targets(baseline: str = "none", experience: Rollout | None = None, **changes: object) -> ReinforceRows:
     return algorithm(baseline, **changes).targets(experience or rollout(), policy(FirstFeatureIsValue), policy())
 
 
-def parts_of(learner: Reinforce, aims: Targets) -> list[Batch]:
-    [parts] = learner.epochs(aims, STREAMS, 0, START)
+def parts_of(learner: Reinforce, aims: ReinforceRows) -> list[ReinforceRows]:
+    """Of the only step of the only epoch."""
+    [[parts]] = learner.epochs(aims, STREAMS, 0, START)
     return list(parts)
 
 
-def check_advantage(aims: Targets, expected: Tensor) -> None:
+def check_advantage(aims: ReinforceRows, expected: Tensor) -> None:
     torch.testing.assert_close(aims.advantage, torch.where(VALID, expected, 0.0), rtol=1e-6, atol=1e-6)
 
 
@@ -146,17 +149,15 @@ def test_targets_carry_no_gradient():
     assert not any(column.requires_grad for column in (aims.advantage, aims.value_target, aims.weight))
 
 
-def test_small_batches_are_one_part_that_completes_the_step():
+def test_small_batches_are_one_part_of_one_step():
     [part] = parts_of(algorithm(), targets())
-    assert part.completes_step
     torch.testing.assert_close(part.weight.sum(dim=1), torch.ones(S))
 
 
-def test_only_the_last_of_several_parts_completes_the_step(monkeypatch: pytest.MonkeyPatch):
+def test_several_parts_make_one_step(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reinforce, "ROWS_PER_PART", 2)
     parts = parts_of(algorithm(), targets())
     # seed 0 has 5 rows: 2 + 2 + 1; seed 1 has 4: 2 + 2 + 0
-    assert [part.completes_step for part in parts] == [False, False, True]
     assert [(part.weight > 0).sum(dim=1).tolist() for part in parts] == [[2, 2], [2, 2], [1, 0]]
     torch.testing.assert_close(sum(part.weight.sum(dim=1) for part in parts), torch.ones(S))
 
@@ -209,7 +210,7 @@ def test_total_is_policy_loss_plus_weighted_value_loss_minus_weighted_entropy():
     loss = learner.loss(network, part)
     expected = loss.terms["policy_loss"] + 0.3 * loss.terms["value_loss"] - 0.7 * loss.terms["entropy"]
     torch.testing.assert_close(loss.total, expected)
-    assert loss.stop.tolist() == [False, False]
+    assert loss.stop is None
 
 
 def test_the_policy_loss_does_not_move_the_value_network():

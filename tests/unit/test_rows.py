@@ -1,13 +1,15 @@
 """Valid rows packed into minibatches of one size."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cartpole_cli.algorithms import rows
-from cartpole_cli.algorithms.rows import Packing, pack
+from cartpole_cli.algorithms.rows import Packing, Rows, pack
 
 # S = 2, T = 3, N = 2; a row's number is t * N + n. Seed 0 has the valid rows 0 2 3 5, seed 1 all six.
 VALID = torch.tensor([[[True, False], [True, True], [False, True]], [[True, True], [True, True], [True, True]]])
@@ -20,7 +22,7 @@ def uniform(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
 def used(packing: Packing, row: Tensor) -> list[list[int]]:
     """The rows each seed uses, in order."""
-    return [taken[mask].tolist() for taken, mask in zip(packing.take(row), packing.mask, strict=True)]
+    return [taken[mask].tolist() for taken, mask in zip(packing.take_column(row), packing.mask, strict=True)]
 
 
 def test_in_order_the_valid_rows_come_first_and_keep_their_order():
@@ -82,7 +84,7 @@ def test_a_size_beyond_the_number_of_rows_makes_one_padded_minibatch():
 
 def test_take_picks_each_seeds_own_rows_with_all_their_columns():
     column = torch.arange(24.0).view(2, 3, 2, 2)
-    taken = pack(VALID, 4).take(column)
+    taken = pack(VALID, 4).take_column(column)
     assert taken.shape == (2, 2, 4, 2)
     assert taken[0, 0].tolist() == [[0, 1], [4, 5], [6, 7], [10, 11]]  # rows 0 2 3 5 of seed 0
     assert taken[1, 0].tolist() == [[12, 13], [14, 15], [16, 17], [18, 19]]  # rows 0 1 2 3 of seed 1
@@ -93,31 +95,62 @@ def test_padding_repeats_a_valid_row():
     """Garbage of an invalid row, even times weight 0, could be nan."""
     for key in (None, uniform((2, 3, 2))):
         packing = pack(VALID, 4, key)
-        rows_in_padding = packing.take(ROW)[0][~packing.mask[0]].tolist()
+        rows_in_padding = packing.take_column(ROW)[0][~packing.mask[0]].tolist()
         assert len(rows_in_padding) == 4
         assert set(rows_in_padding) <= {0, 2, 3, 5}
 
 
 def test_take_keeps_columns_of_the_same_rows_together():
     packing = pack(VALID, 4, uniform((2, 3, 2)))
-    assert torch.equal(packing.take(ROW * 10.0), packing.take(ROW) * 10.0)
+    assert torch.equal(packing.take_column(ROW * 10.0), packing.take_column(ROW) * 10.0)
 
 
 def test_take_keeps_a_seeds_rows_out_of_another_seed():
     column = torch.tensor([1.0, 2.0]).view(2, 1, 1).expand(2, 3, 2)
-    taken = pack(VALID, 4, uniform((2, 3, 2))).take(column)
+    taken = pack(VALID, 4, uniform((2, 3, 2))).take_column(column)
     assert taken.flatten(1).unique(dim=1).tolist() == [[1.0], [2.0]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered(Rows):
+    number: Float[Tensor, "S *rows"]
+    of_seed: Float[Tensor, "S"]
+    of_episode: Float[Tensor, "S N"]
+
+
+def numbered() -> Numbered:
+    number = ROW * 1.0
+    return Numbered(
+        observation=torch.stack([number, -number], dim=3),
+        action=ROW,
+        weight=VALID * 0.5,
+        number=number,
+        of_seed=torch.tensor([7.0, 8.0]),
+        of_episode=torch.ones(2, 2),
+    )
+
+
+def test_take_packs_all_columns_lets_padding_weigh_nothing_and_leaves_other_numbers_alone():
+    packing, rows = pack(VALID, 4, uniform((2, 3, 2))), numbered()
+    taken = packing.take(rows)
+    assert torch.equal(taken.weight, packing.mask * 0.5)
+    assert torch.equal(taken.valid, packing.mask)
+    assert torch.equal(taken.number, packing.take_column(ROW) * 1.0)
+    assert torch.equal(taken.observation, torch.stack([taken.number, -taken.number], dim=3))
+    assert taken.of_seed is rows.of_seed
+    assert taken.of_episode is rows.of_episode
 
 
 def test_split_makes_one_record_per_minibatch():
     packing = pack(VALID, 4)
-    columns = {"row": packing.take(ROW), "mask": packing.mask}
-    records = packing.split(columns)
+    taken = packing.take(numbered())
+    records = packing.split(taken)
     assert len(records) == 2
-    for number, record in enumerate(records):
-        assert record.keys() == columns.keys()
-        assert torch.equal(record["row"], columns["row"][:, number])
-        assert torch.equal(record["mask"], columns["mask"][:, number])
+    for place, record in enumerate(records):
+        assert record.columns().keys() == {"observation"}  # the only one of three axes now
+        for name, column in taken.columns().items():
+            assert torch.equal(getattr(record, name), column[:, place]), name
+        assert record.of_seed is taken.of_seed
 
 
 @pytest.mark.parametrize(("valid_rows", "expected"), [(0, 1), (1, 1), (4, 1), (5, 2), (8, 2), (12, 3)])

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from members import trainer_of
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
@@ -19,7 +20,7 @@ from cartpole_cli.runs import seed_run
 from cartpole_cli.runs.checkpoint import load_checkpoint, load_policy
 from cartpole_cli.runs.session import Session
 from cartpole_cli.runs.trailer import digest_of
-from cartpole_cli.training.build import build_evaluator, build_trainer
+from cartpole_cli.training.build import build_evaluator
 from cartpole_cli.training.evaluation import play
 
 CPU = torch.device("cpu")
@@ -224,7 +225,7 @@ def test_a_trainer_goes_on_from_last_as_if_nothing_had_happened(tmp_path):
             if report.iteration == 3:
                 cut.request_stop()
         cut.finish()
-    trainer = build_trainer(recipe, [3], CPU)
+    trainer = trainer_of(recipe, [3])
     trainer.load_state_dict(load_checkpoint(cut.directory.last, "training")["trainer"])
     rest = [report.iteration for report in trainer.iterations()]
     assert rest == [4, 5, 6]

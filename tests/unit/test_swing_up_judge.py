@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-import torch
+from members import trainer_of
 from torch import Tensor
 
 from cartpole_cli.actions import Continuous
@@ -16,7 +16,7 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.environment import GymnasiumEnvironment, NativeEnvironment
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.tasks import TASKS
-from cartpole_cli.training.build import build_evaluator, build_trainer
+from cartpole_cli.training.build import build_evaluator
 from cartpole_cli.training.evaluation import play
 
 SWING_UPS = pytest.mark.parametrize("task", [task.id for task in TASKS.values() if not task.counts_steps])
@@ -74,7 +74,7 @@ def test_training_is_judged_in_it(task: str) -> None:
             "trainer": {"num_steps": 100, "evaluate_every": 1, "evaluation_episodes": 3},
         }
     )
-    trainer = build_trainer(recipe, [0], torch.device("cpu"))
+    trainer = trainer_of(recipe, [0])
     evaluation = next(trainer.iterations()).seeds[0].evaluation
     assert evaluation is not None
     # A pole that hangs at rest is worth 0.4 a step, one that is balanced 1.
