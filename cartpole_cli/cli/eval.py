@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,10 +57,7 @@ def evaluate(
     if threshold is not None and not math.isfinite(threshold):
         raise CartpoleError(f"--threshold {threshold}: allowed: a finite number")
     if suite is not None:
-        given = {"environment": environment, "stochastic": stochastic, "horizon": horizon, "video": video}
-        unfit = [f"--{name}" for name, value in given.items() if value not in {None, False}]
-        if unfit:
-            raise CartpoleError(f"{', '.join(unfit)}: a suite has its own episodes; leave out, or leave out --suite")
+        _refuse_with_suite(environment=environment, stochastic=stochastic, horizon=horizon, video=video)
         overall = show_suite(
             targets,
             suite,
@@ -71,7 +68,7 @@ def evaluate(
             heatmap=heatmap,
             as_json=as_json,
         )
-        below = threshold is not None and min(overall) * 100 < threshold
+        figures = [share * 100 for share in overall]
     else:
         if heatmap is not None:
             raise CartpoleError("--heatmap: draws a suite's slider grid; expected --suite page with it")
@@ -88,9 +85,15 @@ def evaluate(
         print_scores(scored, as_json)
         if video is not None and not as_json:
             print(f"filmed: {printable(str(video))}")
-        below = threshold is not None and any(each.card["mean_return"] < threshold for each in scored)
-    if below:
+        figures = [each.card["mean_return"] for each in scored]
+    if threshold is not None and any(figure < threshold for figure in figures):
         raise typer.Exit(EXIT_BELOW_THRESHOLD)
+
+
+def _refuse_with_suite(**options: Any) -> None:
+    given = [f"--{name}" for name, value in options.items() if value not in {None, False}]
+    if given:
+        raise CartpoleError(f"{', '.join(given)}: a suite has its own episodes; leave out, or leave out --suite")
 
 
 def _score(targets: list[str], runs_dir: Path, device: str, terms: "Terms", video: Path | None) -> "list[Scored]":

@@ -42,23 +42,15 @@ def publish(source: Path, target: Path, opset: int, tell: Callable[[str], None])
     torch.set_num_threads(1)
     saved = load_saved_policy(source, torch.device("cpu"))
     try:
-        if isinstance(saved.recipe, str):
-            tell(f"note: {saved.recipe}: exported without what it says")
-        elif not saved.recipe.environment.is_cart_pole:
+        if not isinstance(saved.recipe, str) and not saved.recipe.environment.is_cart_pole:
             raise CartpoleError(f"trained on {saved.recipe.environment.id}: only cart-pole policies can be exported")
         exported = export_policy(saved.policy, opset=opset, metadata=_metadata(saved))
     except CartpoleError as error:
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
+    if isinstance(saved.recipe, str):
+        tell(f"note: {saved.recipe}: exported without what it says")
     golden = target.with_name(f"{target.name}.json")
-    with reading(golden):
-        before = read_bytes(golden) if golden.is_file() else None
-    with folders_for(target):
-        write_file(golden, json.dumps(exported.golden).encode())
-        try:
-            write_file(target, exported.model)
-        except CartpoleError:
-            golden.unlink() if before is None else write_file(golden, before)
-            raise
+    _write_both(target, exported.model, golden, json.dumps(exported.golden).encode())
     return {
         "output": str(target),
         "bytes": len(exported.model),
@@ -69,6 +61,19 @@ def publish(source: Path, target: Path, opset: int, tell: Callable[[str], None])
         "golden": str(golden),
         "pairs": len(exported.golden["observation"]),
     }
+
+
+def _write_both(target: Path, model: bytes, golden: Path, pairs: bytes) -> None:
+    """If the model cannot be written, the pairs beside it are as they were."""
+    with reading(golden):
+        before = read_bytes(golden) if golden.is_file() else None
+    with folders_for(target):
+        write_file(golden, pairs)
+        try:
+            write_file(target, model)
+        except CartpoleError:
+            golden.unlink() if before is None else write_file(golden, before)
+            raise
 
 
 def _metadata(saved: SavedPolicy) -> dict[str, str]:

@@ -144,7 +144,11 @@ def test_a_checkpoint_on_its_own_says_the_score_it_was_chosen_by(export, runs, t
 
 @pytest.mark.parametrize(
     ("physics", "said"),
-    [({"force_magnitude": 4.0, "time_step": 0.01}, ("4.0", "0.01")), ({"gravity": 5.0}, ("10.0", "0.02"))],
+    [
+        ({"force_magnitude": 4.0, "time_step": 0.01}, ("4.0", "0.01")),
+        ({"force_magnitude": [5, 15.0]}, ("5.0 to 15.0", "0.02")),
+        ({"gravity": 5.0}, ("10.0", "0.02")),
+    ],
     ids=str,
 )
 def test_the_file_says_in_which_physics_it_was_trained(export, physics, said):
@@ -155,9 +159,13 @@ def test_the_file_says_in_which_physics_it_was_trained(export, physics, said):
     assert (given["force_magnitude"], given["time_step"]) == said
 
 
+def with_recipe(path: Path, recipe: str = "[wind]\nspeed = 3\n") -> Path:
+    save_checkpoint(path.with_name("old.pth"), load_checkpoint(path, "policy") | {"recipe": recipe})
+    return path.with_name("old.pth")
+
+
 def test_a_recipe_inside_that_is_not_understood_is_a_note_and_is_left_out(export, runs):
-    content = load_checkpoint(Path("runs/clip/best.pth"), "policy")
-    save_checkpoint(Path("old.pth"), content | {"recipe": "[wind]\nspeed = 3\n"})
+    with_recipe(runs / "clip/best.pth").rename("old.pth")
     ended = export("old.pth")
     assert ended.code == 0
     (line,) = ended.err.splitlines()
@@ -369,10 +377,14 @@ MISTAKES = {
     "a missing file": (lambda: "none/best.pth", "no such file"),
     "a run without a best": (no_best, "no best.pth"),
     "a name with a typo": (lambda: "disrcete", "did you mean 'discrete'?"),
-    "a folder that is no run": (lambda: "runs", "no best.pth"),
+    "a folder that is no run": (lambda: "runs", "neither a run nor a study"),
     "nothing": (lambda: "", "best.pth"),
     "a name no file can have": (lambda: "x" * 5000, "too long"),
     "another task": (lambda: acrobot(Path("acrobot.pth")), "only cart-pole policies"),
+    "another task, of a recipe that says nothing": (
+        lambda: with_recipe(acrobot(Path("odd.pth"))),
+        "only a cart-pole's",
+    ),
     "another task of a cart-pole's sizes": (lambda: inverted_pendulum(Path("other.pth")), "cart-pole"),
 }
 

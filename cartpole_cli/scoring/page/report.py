@@ -36,6 +36,21 @@ def report_on(
     problem = suite.too_many(episodes)
     if problem is not None:
         raise CartpoleError(f"--episodes: {problem[0]}: {problem[2]}")
+    results = _outcomes(pilot, suite, seed, episodes, on_step)
+    judged = list(zip(suite.condition, results, strict=True))
+    stands = [result.stands.reshape(condition.num_cells, -1) for condition, result in judged]
+    return {
+        "seconds": suite.seconds,
+        "seed": seed,
+        "overall": mean_of_shares(stands).as_plain_data(),
+        "conditions": [_condition_data(*each) for each in judged],
+    }
+
+
+def _outcomes(
+    pilot: Pilot, suite: Suite, seed: int, episodes: int | None, on_step: Callable[[int, int], None]
+) -> list[Outcomes]:
+    """Those of each condition."""
     groups = list(_groups(suite, episodes))
     results: list[Outcomes] = []
     for place, group in enumerate(groups):
@@ -52,14 +67,7 @@ def report_on(
         course = simulate(pilot, together, tell)
         bounds = np.cumsum([0, *(part.start.shape[1] for part in parts)]).tolist()
         results += [outcomes(course.of(first, end)) for first, end in itertools.pairwise(bounds)]
-    judged = list(zip(suite.condition, results, strict=True))
-    stands = [result.stands.reshape(condition.num_cells, -1) for condition, result in judged]
-    return {
-        "seconds": suite.seconds,
-        "seed": seed,
-        "overall": mean_of_shares(stands).as_plain_data(),
-        "conditions": [_condition_data(*each) for each in judged],
-    }
+    return results
 
 
 def _groups(suite: Suite, episodes_per_cell: int | None) -> Iterator[list[Condition]]:
