@@ -44,6 +44,8 @@ class PPORows(Rows):
 class PPO(Algorithm[PPORecipe, PPORows]):
     """The numbers mean what they mean in the paper; see `PPORecipe` for each."""
 
+    needs_value_network = True
+
     def __init__(self, sections: Sequence[PPORecipe], device: torch.device) -> None:
         super().__init__(sections, device)
         self.gamma = self.each(lambda section: section.gamma)
@@ -53,10 +55,6 @@ class PPO(Algorithm[PPORecipe, PPORows]):
         self.value_coefficient = self.each(lambda section: section.value_coefficient)
         self.entropy_coefficient = self.each(lambda section: section.entropy_coefficient)
         self.kl_limit = self.each(lambda section: 1.5 * (section.target_kl or math.inf))
-
-    @property
-    def needs_value_network(self) -> bool:
-        return True
 
     def collect(
         self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int

@@ -13,7 +13,6 @@ from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe.algorithm import PPORecipe, ReinforceRecipe
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.training.evaluation import Evaluator
 from cartpole_cli.training.optimizer import Adam
@@ -54,16 +53,14 @@ def build_trainer(members: Sequence[Recipe], device: torch.device) -> Trainer:
 
 
 def iteration_size(recipe: Recipe, environment: TrainingEnvironment) -> IterationSize:
-    """How large an iteration is at the most."""
+    """How large an iteration is at the most: an algorithm collects whole episodes if its section names no steps."""
     algorithm, actions = recipe.algorithm, environment.actions
     action_bytes = 8 if isinstance(actions, Discrete) else 4 * len(actions.low)
     return IterationSize(
-        num_steps=(
-            algorithm.steps_per_iteration if isinstance(algorithm, PPORecipe) else environment.max_episode_steps
-        ),
+        num_steps=getattr(algorithm, "steps_per_iteration", environment.max_episode_steps),
         num_envs=environment.num_envs,
         num_seeds=environment.num_seeds,
-        num_epochs=1 if isinstance(algorithm, ReinforceRecipe) else algorithm.num_epochs,
+        num_epochs=getattr(algorithm, "num_epochs", 1),
         # Two observations, an action, a reward and three flags, as `Rollout` holds them.
         bytes_per_row=8 * environment.observation_size + action_bytes + 7,
     )
