@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,16 +24,20 @@ from cartpole_cli.training.build import build_evaluator
 from cartpole_cli.training.evaluation import Evaluation, play
 from cartpole_cli.training.reports import SeedReport
 
-NEW = {
-    "env_steps": 0,
-    "seconds": 0.0,
-    "evaluation_seconds": 0.0,
-    "best_return": None,
-    "best_digest": None,
-    "solved": False,
-    "failure": None,
-    "finished": False,
-}
+
+@dataclass(slots=True)
+class Progress:
+    """How far a seed is: what last.pth remembers of its run."""
+
+    env_steps: int = 0
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    best_return: float | None = None
+    best_digest: str | None = None
+    solved: bool = False
+    failure: str | None = None
+    finished: bool = False
+    tracker_id: str = field(default_factory=lambda: uuid4().hex[:8])
 
 
 class SeedRun:
@@ -49,16 +54,7 @@ class SeedRun:
         self, recipe: Recipe, directory: RunDirectory, state: dict[str, Any] | None, *, study: str | None = None
     ) -> None:
         self.recipe, self.directory, self.seed, self._study = recipe, directory, recipe.trainer.seed, study
-        state = state or NEW | {"tracker_id": uuid4().hex[:8]}
-        self.env_steps: int = state["env_steps"]
-        self.seconds: float = state["seconds"]
-        self.evaluation_seconds: float = state["evaluation_seconds"]
-        self.best_return: float | None = state["best_return"]
-        self._best_digest: str | None = state["best_digest"]
-        self.solved: bool = state["solved"]
-        self.failure: str | None = state["failure"]
-        self.finished: bool = state["finished"]
-        self._tracker_id: str = state["tracker_id"]
+        self.progress = Progress(**state or {})
         self._trackers: list[Tracker] = []
 
     def open(
@@ -78,7 +74,7 @@ class SeedRun:
         self._trackers = build_trackers(
             self.recipe,
             self.directory.metrics,
-            self._tracker_id,
+            self.progress.tracker_id,
             tell,
             resumed=iteration > 0,
             study=self._study,
@@ -94,11 +90,11 @@ class SeedRun:
             CartpoleError: it cannot be renamed.
         """
         best = self.directory.best
-        if digest_of(best) in {None, self._best_digest}:
+        if digest_of(best) in {None, self.progress.best_digest}:
             return False
         other = aside(best, "abandoned")
         move(best, other)
-        self.best_return = self._best_digest = None
+        self.progress.best_return = self.progress.best_digest = None
         tell(f"note: {best}: is of iterations that are trained anew, by another recipe: now {other.name}")
         return True
 
@@ -118,14 +114,15 @@ class SeedRun:
         evaluation_seconds: float,
     ) -> None:
         """Write one iteration's files; `policy` has the seed's parameters at `place`, the seconds are its share."""
-        self.seconds += seconds
-        self.evaluation_seconds += evaluation_seconds
-        self.env_steps, self.solved = report.env_steps, report.solved
-        self.failure, self.finished = report.failure, report.finished
+        progress, settings = self.progress, self.recipe.trainer
+        progress.seconds += seconds
+        progress.evaluation_seconds += evaluation_seconds
+        progress.env_steps, progress.solved = report.env_steps, report.solved
+        progress.failure, progress.finished = report.failure, report.finished
         numbers = {
             "iteration": iteration,
             "env_steps": report.env_steps,
-            "seconds": round(self.seconds, 4),
+            "seconds": round(progress.seconds, 4),
             "episodes": report.episodes,
             "episode_return": report.episode_return,
             **report.diagnostics,
@@ -135,9 +132,8 @@ class SeedRun:
                 numbers[f"{evaluation.set_name}_return"] = evaluation.mean
         for tracker in self._trackers:
             tracker.log(numbers)
-        settings = self.recipe.trainer
         if report.improved and report.evaluation is not None:
-            self.best_return = report.evaluation.mean
+            progress.best_return = report.evaluation.mean
             self._save_best(iteration, report, policy, place)
         if settings.save_every and iteration % settings.save_every == 0:
             metadata = {"iteration": iteration, "env_steps": report.env_steps}
@@ -158,6 +154,7 @@ class SeedRun:
 
     def summary(self, final: Evaluation | None) -> Summary:
         """How the run ended, with the score of best.pth on the final set."""
+        progress = self.progress
         return Summary(
             run_dir=str(self.directory.path),
             seed=self.seed,
@@ -165,13 +162,13 @@ class SeedRun:
             mean_return=final.estimate if final else None,
             min_return=min(final.returns) if final else None,
             episodes=len(final.returns) if final else 0,
-            best_return=self.best_return,
-            env_steps=self.env_steps,
-            seconds=round(self.seconds, 3),
-            evaluation_seconds=round(self.evaluation_seconds, 3),
-            solved=self.solved,
-            failure=self.failure,
-            status="failed" if self.failure else "finished" if self.finished else "interrupted",
+            best_return=progress.best_return,
+            env_steps=progress.env_steps,
+            seconds=round(progress.seconds, 3),
+            evaluation_seconds=round(progress.evaluation_seconds, 3),
+            solved=progress.solved,
+            failure=progress.failure,
+            status="failed" if progress.failure else "finished" if progress.finished else "interrupted",
         )
 
     def close(self) -> None:
@@ -181,21 +178,11 @@ class SeedRun:
         self._trackers = []
 
     def write_manifest(self, status: str) -> None:
-        progress = {"status": status, "seconds": round(self.seconds, 3), "env_steps": self.env_steps}
+        progress = {"status": status, "seconds": round(self.progress.seconds, 3), "env_steps": self.progress.env_steps}
         write_json(self.directory.manifest, self._manifest | progress)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "env_steps": self.env_steps,
-            "seconds": self.seconds,
-            "evaluation_seconds": self.evaluation_seconds,
-            "best_return": self.best_return,
-            "best_digest": self._best_digest,
-            "solved": self.solved,
-            "failure": self.failure,
-            "finished": self.finished,
-            "tracker_id": self._tracker_id,
-        }
+        return asdict(self.progress)
 
     def _save_best(self, iteration: int, report: SeedReport, policy: PolicyNetwork, place: int) -> None:
         metadata = {
@@ -206,8 +193,8 @@ class SeedRun:
             "confirmation": report.confirmation and _without_returns(report.confirmation),
         }
         self._save_policy(self.directory.best, policy, place, metadata)
-        self._best_digest = digest_of(self.directory.best)
-        write_json(self.directory.best_metadata, metadata | {CHECKPOINT: self._best_digest})
+        self.progress.best_digest = digest_of(self.directory.best)
+        write_json(self.directory.best_metadata, metadata | {CHECKPOINT: self.progress.best_digest})
 
     def _save_policy(self, path: Path, policy: PolicyNetwork, place: int, metadata: dict[str, Any]) -> None:
         """A policy that needs no other file: weights, architecture, and the recipe it came from."""
@@ -222,7 +209,10 @@ class SeedRun:
 
     def _film(self, iteration: int, policy: PolicyNetwork) -> None:
         """The first episode of the selection set, as the judge plays it."""
-        path, streams = self.directory.video(self.env_steps), Streams([self.seed], next(policy.parameters()).device)
+        path, streams = (
+            self.directory.video(self.progress.env_steps),
+            Streams([self.seed], next(policy.parameters()).device),
+        )
         make_folder(path.parent)
         with closing(build_evaluator(self.recipe).environment(streams, "selection", 1)) as judge:
             play(policy.greedy_action, judge, recording := recording_of(judge, self.recipe.environment.id))

@@ -65,7 +65,8 @@ class Session:
         for seed, solved, finished in zip(
             trainer.streams.seeds, trainer.solved, trainer.finished.tolist(), strict=True
         ):
-            self.runs[seed].finished, self.runs[seed].solved = finished, solved and finished
+            progress = self.runs[seed].progress
+            progress.finished, progress.solved = finished, solved and finished
         self._lock = FolderLock(directory.path)
         try:
             if digest_of(directory.last) != (before and before.digest):
@@ -220,7 +221,7 @@ class Session:
 
     def _final_evaluations(self) -> dict[int, Evaluation]:
         """The final score of each seed that has finished with a best.pth, all played at once."""
-        finished = [run for run in self.runs.values() if run.finished]
+        finished = [run for run in self.runs.values() if run.progress.finished]
         scored = [run for run in finished if run.directory.best.exists() or run.directory.best_metadata.exists()]
         if not scored:
             return {}
@@ -238,7 +239,7 @@ class Session:
         progress = {
             "status": status,
             "seconds": round(self._seconds, 3),
-            "env_steps": sum(run.env_steps for run in self.runs.values()),
+            "env_steps": sum(run.progress.env_steps for run in self.runs.values()),
         }
         write_json(self.directory.manifest, self._manifest | progress)
 
