@@ -54,6 +54,7 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
     return build_trainer(recipe, seeds, torch.device("cpu"))
 
 
+@pytest.mark.unchecked  # the same trains below
 @TASKS
 @ALGORITHMS
 def test_a_seed_is_its_solo_run(algorithm: Any, task: str) -> None:
