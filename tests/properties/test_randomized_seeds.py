@@ -14,6 +14,9 @@ from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, Trainer
 from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.trainer import Trainer
 
+pytestmark = (
+    pytest.mark.unchecked
+)  # the simulator is checked in unit/test_randomized.py, trainings in test_seeds_axis.py
 SEEDS = (11, 12, 13)
 ALGORITHMS = pytest.mark.parametrize(
     "algorithm",
@@ -54,7 +57,6 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
     return build_trainer(recipe, seeds, torch.device("cpu"))
 
 
-@pytest.mark.unchecked  # the same trains below
 @TASKS
 @ALGORITHMS
 def test_a_seed_is_its_solo_run(algorithm: Any, task: str) -> None:
