@@ -8,21 +8,27 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in the processes of tests
 LONGEST = (
-    "browser/test_browser.py",
+    "end_to_end/test_kill_and_resume.py",
     "properties/test_seeds_axis.py",
+    "browser/test_browser.py",
     "properties/test_studies.py",
     "end_to_end/test_documents.py",
-    "end_to_end/test_kill_and_resume.py",
-    "faults/test_disk_full.py",
-    "end_to_end/test_study.py",
+    "end_to_end/test_benchmarks.py",
     "end_to_end/test_eval.py",
     "end_to_end/test_cli.py",
-    "faults/test_bad_run_files.py",
-    "unit/test_resume.py",
-    "end_to_end/test_benchmarks.py",
-    "end_to_end/test_export.py",
+    "faults/test_disk_full.py",
     "unit/test_trackers.py",
+    "faults/test_bad_run_files.py",
+    "properties/test_group_properties.py",
+    "properties/test_preference_properties.py",
+    "properties/test_algorithm_properties.py",
+    "unit/test_gymnasium_adapter.py",
+    "end_to_end/test_study.py",
+    "unit/test_resume.py",
+    "end_to_end/test_export.py",
+    "unit/test_randomized.py",
     "faults/test_bad_onnx.py",
+    "faults/test_odd_files.py",
 )
 """What takes more than ten seconds begins before the rest, so that all processes end together."""
 HERE = Path(__file__).parent

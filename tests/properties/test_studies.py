@@ -1,6 +1,7 @@
 """A study on disk: its seeds are their solo runs to the byte, one leaves or fails alone, and the whole is resumable."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -342,12 +343,15 @@ def test_no_seed_is_left_running_by_an_exception(tmp_path: Path) -> None:
 def test_a_resumed_study_is_the_uninterrupted_one(algorithm: str, environment: str, tmp_path: Path) -> None:
     seeds = {"reinforce": (20, 21, 22, 23, 24), "ppo": (23, 24, 25, 26, 27)}.get(algorithm, SEEDS[:5])
     recipe = recipe_of(algorithm, environment, seeds, checkpoint_every=2)
-    study(recipe, tmp_path, "whole")
+    with create(recipe, tmp_path, "whole") as session:
+        shutil.copytree(tmp_path / "whole", tmp_path / "cut0")
+        for iteration, _ in enumerate(session.reports(), start=1):
+            shutil.copytree(tmp_path / "whole", tmp_path / f"cut{iteration}")  # as a process killed now leaves it
+        session.finish()
     ends = sorted(lengths(tmp_path / "whole", seeds).values())
     assert ends[0] + 1 < ends[-1], f"choose other seeds: these finish too close to one another: {ends}"
     # Before the first seed leaves, as it finishes, when it has left, and near the end.
     for cut in {ends[0] - 1, ends[0], ends[0] + 1, ends[-1] - 1}:
-        cut_short(create(recipe, tmp_path, f"cut{cut}"), cut)
         go_on(tmp_path, f"cut{cut}")
         assert_same_study(tmp_path / f"cut{cut}", tmp_path / "whole", seeds)
 
