@@ -16,6 +16,7 @@ from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 
 STEPS_PER_BLOCK = 32
+"""Steps whose noise is drawn at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _play_out(environment: VectorEnvironment, policy: PolicyNetwork, streams: St
         steps.append((transition, action))
         valid.append(running & transition.valid)
         running = running & ~(transition.terminated | transition.truncated)
-        if t % 8 == 7 and not running.any():
+        if t % 8 == 7 and not running.any():  # to ask makes the host wait for the device
             break
     return _stack(steps, valid, environment.max_episode_steps)
 

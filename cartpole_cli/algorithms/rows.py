@@ -88,6 +88,7 @@ def pack(valid: Bool[Tensor, "S T N"], size: int, key: Float[Tensor, "S T N"] | 
     Every valid row is used exactly once. The shapes depend on T, N and size alone.
     """
     invalid = (~valid).flatten(1)
+    # Keys are below 1, so that invalid rows come last.
     rank = invalid.float() if key is None else key.flatten(1) + 2.0 * invalid
     order = rank.argsort(dim=1, stable=True)
     num_rows = order.shape[1]

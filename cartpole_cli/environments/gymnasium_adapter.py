@@ -59,6 +59,10 @@ class GymnasiumAdapter(ABC):
     @abstractmethod
     def reset(self, group_size: int = 1) -> None: ...
 
+    def _seed(self, index: int, stream: str, *counters: int) -> int:
+        """A seed as Gymnasium takes them, for seed number `index` of ours."""
+        return self.streams.integer(index, stream, *counters) % 2**63
+
     def _actions_of(self, action: Tensor) -> list[NDArray[Any]]:
         """Each seed's, as its environments take them."""
         dtype = self._environments[0].single_action_space.dtype

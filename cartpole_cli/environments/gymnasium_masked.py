@@ -58,8 +58,7 @@ class MaskedResets(GymnasiumAdapter):
         Counting anew after each reset keeps a seed's episodes apart from how long other seeds went on before it.
         """
         seeds = [
-            self.streams.integer(index, "episode", self.num_resets, env // group_size * group_size, int(episode))
-            % 2**63
+            self._seed(index, "episode", self.num_resets, env // group_size * group_size, int(episode))
             for env, episode in enumerate(self.num_episodes[index])
         ]
         self._logs[index].begin(seeds, mask)

@@ -25,7 +25,7 @@ class NextStepResets(GymnasiumAdapter):
         if group_size > 1:
             raise ValueError("vector_entry_point has one seed for all environments: it cannot start groups")
         self.num_resets += 1
-        seeds = (self.streams.integer(index, "reset", self.num_resets) % 2**63 for index in range(self.num_seeds))
+        seeds = (self._seed(index, "reset", self.num_resets) for index in range(self.num_seeds))
         starts = [one.reset(seed=seed)[0] for one, seed in zip(self._environments, seeds, strict=True)]
         self.observation = self._observations(starts)
         self._over = torch.zeros(self.num_seeds, self.num_envs, dtype=torch.bool, device=self.streams.device)

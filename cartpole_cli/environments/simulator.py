@@ -15,6 +15,7 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.tasks import MAX_EPISODE_STEPS, PHYSICS, START_RANGE, TASKS, Task
 
 STEPS_PER_BLOCK = 32
+"""Steps whose start states are drawn at once."""
 
 
 class CartPoleSimulator:

@@ -86,8 +86,7 @@ def _problem(details: ErrorDetails, root: type[BaseModel], a_list: str) -> tuple
             reason = f"missing; {allowed}" if chosen is None else f"{allowed}{did_you_mean(str(chosen), names)}"
             return f"{key}.{context['discriminator'].strip(QUOTE)}", chosen, reason
         case "extra_forbidden":
-            moved = key == "environment.randomize"
-            return key, None if moved else given, _now_physics(given) if moved else _unknown(key, table)
+            return key, given, _unknown(key, table)
         case "literal_error":
             guess = did_you_mean(given, context["expected"].split(QUOTE)[1::2]) if isinstance(given, str) else ""
             return key, given, f"allowed: {context['expected']}{guess}"

@@ -113,7 +113,7 @@ class Trainer:
         statistics: UpdateStatistics,
     ) -> Bool[Tensor, "S"]:
         """Move the active seeds that have rows, by the gradients of all parts; which seeds are active from then on."""
-        pending = torch.zeros_like(active)
+        pending = torch.zeros_like(active)  # a seed's rows may all be in some of the parts
         for part in parts:
             loss = self.algorithm.loss(self.policy, part)
             if loss.stop is not None:
