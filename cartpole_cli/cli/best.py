@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import StrEnum
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cartpole_cli.cli.best_table import print_runs
+from cartpole_cli.cli.progress import ScoringProgress
 from cartpole_cli.errors import CartpoleError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from cartpole_cli.runs.reading import Run
 
 EXIT_NO_RUN = 1
-SECONDS_BETWEEN_LINES = 1.0
 
 
 class Order(StrEnum):
@@ -136,21 +135,15 @@ def _print_path(run: "Run | None", runs_dir: Path) -> None:
 
 
 def _confirmed(runs: "list[Run]", num_episodes: int) -> "Iterator[Run]":
-    """The runs with their scores on fresh episodes; how far it is goes to stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("testing again"), BarColumn(), MofNCompleteColumn())
-    last_line = time.perf_counter()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(runs))
+    """The runs with their scores on fresh episodes."""
+    with ScoringProgress("runs") as progress:
+        show = progress.follow("tested again")
         import torch  # a second, so something is shown before it
 
         from cartpole_cli.scoring.confirm import confirm
 
         torch.set_num_threads(1)
-        for count, run in enumerate(runs, start=1):
+        for done, run in enumerate(runs, start=1):
             if run.score is None or not run.has_checkpoint:
                 yield run
             else:
@@ -158,7 +151,4 @@ def _confirmed(runs: "list[Run]", num_episodes: int) -> "Iterator[Run]":
                     yield replace(run, confirmed=confirm(run.directory, num_episodes))
                 except CartpoleError as error:
                     yield replace(run, problem=str(error))
-            progress.advance(task)
-            if not console.is_terminal and time.perf_counter() - last_line >= SECONDS_BETWEEN_LINES:
-                last_line = time.perf_counter()
-                print(f"tested again: {count} of {len(runs)}", file=sys.stderr, flush=True)
+            show(done, len(runs))

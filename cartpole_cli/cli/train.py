@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cartpole_cli.cli.completion import complete_device, complete_override, complete_recipe, complete_run
+from cartpole_cli.cli.streams import tell
 from cartpole_cli.cli.train_outcome import as_argument
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
@@ -95,13 +95,13 @@ def _created(
 ) -> "Session":
     from cartpole_cli.runs.session import Session
 
-    return Session.create(recipe, device=device, recipe_name=recipe_name, runs_dir=runs_dir, name=name, tell=_tell)
+    return Session.create(recipe, device=device, recipe_name=recipe_name, runs_dir=runs_dir, name=name, tell=tell)
 
 
 def _resumed(run: "Resumable", device: "torch.device", console: "Console") -> "Session":
     from cartpole_cli.runs.session import Session
 
-    session = Session.resume(run, device=device, tell=_tell)
+    session = Session.resume(run, device=device, tell=tell)
     steps = sum(run.progress.env_steps for run in session.runs.values())
     done = f"{session.trainer.iteration} iterations, {steps} steps"
     _print(console, f"resuming {printable(str(run.directory.path))} after {done}")
@@ -142,15 +142,15 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
     session = open_session(device, console)
     size = iteration_size(recipe, session.trainer.environment)
     if size.warning is not None:
-        _tell(size.warning)
+        tell(size.warning)
     again = f"interrupted; to go on: cartpole train --resume {as_argument(session.directory.path)}"
     try:
         summary = _train(session, console)
     except KeyboardInterrupt:
-        _tell(again)
+        tell(again)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
-        _tell(again)
+        tell(again)
         raise
     except (MemoryError, RuntimeError) as error:
         asked = memory_asked(error)
@@ -187,7 +187,7 @@ def _report(console: "Console", summary: "Summary | StudySummary", recipe: "Reci
         from cartpole_cli.cli.train_outcome import describe_failure
 
         for line in describe_failure(summary).splitlines():
-            _tell(line)
+            tell(line)
     _show(console, summary, recipe.environment)
     if as_json:
         print(json.dumps(summary.as_plain_data()))
@@ -236,10 +236,6 @@ def _stop_on_signal(session: "Session", display: "TrainingDisplay") -> Iterator[
         yield
     finally:
         restore()
-
-
-def _tell(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)
 
 
 def _print(console: "Console", text: str) -> None:
