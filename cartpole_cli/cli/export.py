@@ -34,17 +34,17 @@ def export(
     from cartpole_cli.runs.find import find_checkpoint
 
     source = find_checkpoint(checkpoint, runs_dir)
-    target = output or source.with_suffix(".onnx")
+    path = output or source.with_suffix(".onnx")
     if not (quiet or as_json):
         print(printable(f"exporting {source}"), flush=True)
 
     from cartpole_cli.deploy.publish import publish
 
-    published = publish(source, target, opset, tell)
+    published = publish(source, path, opset, tell)
     if as_json:
         typer.echo(json.dumps(published))
     elif not quiet:
-        for line in _lines(published, target.name):
+        for line in _lines(published, path.name):
             print(printable(line))
 
 

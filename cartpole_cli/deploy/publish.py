@@ -24,21 +24,21 @@ MAX_NAME = 60
 PACKAGES = ("cartpole-cli", "torch", "onnx", "onnxruntime")
 
 
-def publish(source: Path, target: Path, opset: int, tell: Callable[[str], None]) -> dict[str, Any]:
+def publish(source: Path, output: Path, opset: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """Export the policy in the checkpoint `source`; what was written, as plain data.
 
     Args:
         source: a run's best.pth, or a snapshot.
-        target: the file to write.
+        output: the file to write.
         opset: ONNX operator set.
         tell: receives a note if the recipe inside is not understood.
 
     Raises:
-        CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or a target that is
+        CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or a output that is
             no .onnx file's name or cannot be written; nothing is left behind then.
     """
-    if target.suffix != ".onnx" or target == source:
-        raise CartpoleError(f"{target}: not a name to export to; expected another one that ends in .onnx")
+    if output.suffix != ".onnx" or output == source:
+        raise CartpoleError(f"{output}: not a name to export to; expected another one that ends in .onnx")
     torch.set_num_threads(1)
     saved = load_saved_policy(source, torch.device("cpu"))
     try:
@@ -49,10 +49,10 @@ def publish(source: Path, target: Path, opset: int, tell: Callable[[str], None])
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
     if isinstance(saved.recipe, str):
         tell(f"note: {saved.recipe}: exported without what it says")
-    golden = target.with_name(f"{target.name}.json")
-    _write_both(target, exported.model, golden, json.dumps(exported.golden).encode())
+    golden = output.with_name(f"{output.name}.json")
+    _write_both(output, exported.model, golden, json.dumps(exported.golden).encode())
     return {
-        "output": str(target),
+        "output": str(output),
         "bytes": len(exported.model),
         "opset": opset,
         "output_name": next(name for name in exported.golden if name != "observation"),
@@ -63,14 +63,14 @@ def publish(source: Path, target: Path, opset: int, tell: Callable[[str], None])
     }
 
 
-def _write_both(target: Path, model: bytes, golden: Path, pairs: bytes) -> None:
+def _write_both(output: Path, model: bytes, golden: Path, pairs: bytes) -> None:
     """If the model cannot be written, the pairs beside it are as they were."""
     with reading(golden):
         before = read_bytes(golden) if golden.is_file() else None
-    with folders_for(target):
+    with folders_for(output):
         write_file(golden, pairs)
         try:
-            write_file(target, model)
+            write_file(output, model)
         except CartpoleError:
             golden.unlink() if before is None else write_file(golden, before)
             raise

@@ -123,7 +123,7 @@ class Conditions:
         """Whether there is any observation noise."""
         return self._range("observation_noise").high > 0
 
-    def draw(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
+    def sample(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
         """An episode's values, in the order of `STANDARD`."""
         rows = [self._range(name).at(row) for name, row in zip(STANDARD, share, strict=True)]
         delay = self._range("delay")

@@ -78,7 +78,7 @@ class RandomizedCartPole(CartPoleSimulator):
 
     def _draw_values(self, rows: Int[Tensor, "K"], keys: Int[Tensor, "K"]) -> None:
         share = uniform_of(derive(keys, VALUES), len(STANDARD)).to(self.dtype)
-        self._set_values(_put(self._values, rows, self._conditions.draw(share)))
+        self._set_values(_put(self._values, rows, self._conditions.sample(share)))
 
     def _set_values(self, values: Float[Tensor, "V S N"]) -> None:
         self._values = values

@@ -84,13 +84,13 @@ class Recipe(Section):
         if self.policy.action_head not in {"auto", fitting}:
             reason = f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}"
             yield "policy.action_head", self.policy.action_head, reason
-        target = self.trainer.stop_at_return
-        if target is not None and target > environment.max_episode_steps:
+        wanted = self.trainer.stop_at_return
+        if wanted is not None and wanted > environment.max_episode_steps:
             reason = (
                 "no episode can return more than environment.max_episode_steps; "
                 f"allowed: at most {environment.max_episode_steps}"
             )
-            yield "trainer.stop_at_return", target, reason
+            yield "trainer.stop_at_return", wanted, reason
 
     def _study_problems(self) -> Iterator[Problem]:
         if self.seeds[-1] >= 2**63:

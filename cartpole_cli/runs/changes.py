@@ -60,8 +60,8 @@ def _budget_problems(before: Recipe, after: Recipe, state: dict[str, Any]) -> It
         yield "trainer.stop_at_return", new.stop_at_return, f"{reason}; allowed: at most {old.stop_at_return}"
 
 
-def _is_met(target: float | None, reached: float | None) -> bool:
-    return target is not None and reached is not None and target <= reached
+def _is_met(wanted: float | None, reached: float | None) -> bool:
+    return wanted is not None and reached is not None and wanted <= reached
 
 
 def forbidden_overrides(before: Recipe, overrides: Sequence[str]) -> list[str]:

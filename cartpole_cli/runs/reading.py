@@ -58,7 +58,7 @@ class Run:
 
     `status` is run.json's, but "interrupted" of a run whose process was killed, or "broken"; then there is no score.
     `problem` says what is broken. `env_steps` and `seconds` of a run that is not said to have ended are those of its
-    newest metrics. `longer_horizon_return` is the mean return that confirmed a reached target. `confirmed` is filled by
+    newest metrics. `longer_horizon_return` is the mean return that confirmed a solved run. `confirmed` is filled by
     whoever tests the run again.
     """
 

@@ -62,7 +62,7 @@ class Evaluator:
     """Plays the policies of S seeds on named sets of episodes that share no start state with each other or training.
 
     - "selection": which checkpoint is best; the same episodes each time.
-    - "confirmation": is the target really reached? 100 fresh episodes each time it is asked, which last
+    - "confirmation": is it really solved? 100 fresh episodes each time it is asked, which last
       `confirmation_horizon` times as long, their returns divided by it: a cart that drifts slowly to the rail's
       end survives the time limit, and falls soon after.
     - "final": the reported score, on which nothing was ever chosen.

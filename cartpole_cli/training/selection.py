@@ -28,20 +28,23 @@ class Selection:
     def evaluate(
         self, policy: PolicyNetwork, streams: Streams, iteration: int, due: list[bool]
     ) -> tuple[Evaluations, Evaluations]:
-        """Selection scores of the seeds that are due, and confirmation scores of those that reach the target."""
+        """Selection scores of the seeds that are due, and confirmation scores of those that are solved by these."""
 
-        def play(evaluate: Callable[[PolicyNetwork, Streams], list[Evaluation]], wanted: list[bool]) -> Evaluations:
+        def of_wanted(
+            evaluate: Callable[[PolicyNetwork, Streams], list[Evaluation]], wanted: list[bool]
+        ) -> Evaluations:
             places = list(compress(range(len(wanted)), wanted))
             if not places:
                 return [None] * len(wanted)
             evaluations = iter(evaluate(policy.select(places), streams.select(places)))
             return [next(evaluations) if want else None for want in wanted]
 
-        selected = play(self.evaluator.selection, due)
+        selected = of_wanted(self.evaluator.selection, due)
         confirm = partial(self.evaluator.confirmation, iteration=iteration)
-        return selected, play(confirm, [self.reaches_target(evaluation) for evaluation in selected])
+        return selected, of_wanted(confirm, [self.is_solved_by(evaluation) for evaluation in selected])
 
-    def reaches_target(self, evaluation: Evaluation | None) -> bool:
+    def is_solved_by(self, evaluation: Evaluation | None) -> bool:
+        """Whether the mean return is as high as it has to be."""
         return evaluation is not None and self.stop_at_return is not None and evaluation.mean >= self.stop_at_return
 
     def improves(self, index: int, evaluation: Evaluation, confirmation: Evaluation | None) -> bool:

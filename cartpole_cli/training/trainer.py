@@ -142,7 +142,7 @@ class Trainer:
             lost = broken[index]
             if evaluation is not None and not math.isfinite(evaluation.mean):
                 lost = "held-out return"
-            solved = self.selection.reaches_target(confirmation)
+            solved = self.selection.is_solved_by(confirmation)
             self.solved[index], self.failed[index] = solved, lost is not None
             numbers = {name: values[index] for name, values in diagnostics.items()}
             seeds.append(
@@ -210,11 +210,11 @@ def finished_seeds(state: Mapping[str, Any], num_steps: int, stop_at_return: flo
     """Which of the seeds in a trainer's `state_dict` have nothing left to do within a budget, maybe another one.
 
     A seed that has failed never goes on, one that spent its steps does if there are more, and one that was solved does
-    if its target is gone or higher now.
+    if `stop_at_return` is gone or higher now.
     """
     before = state["stop_at_return"]
-    is_target_met = stop_at_return is not None and before is not None and stop_at_return <= before
+    is_enough = stop_at_return is not None and before is not None and stop_at_return <= before
     return [
-        failed or (solved and is_target_met) or steps >= num_steps
+        failed or (solved and is_enough) or steps >= num_steps
         for failed, solved, steps in zip(state["failed"], state["solved"], state["env_steps"].tolist(), strict=True)
     ]
