@@ -14,9 +14,7 @@ from cartpole_cli.recipe.environment import DisturbRecipe, NativeEnvironment, Ph
 from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.trainer import Trainer
 
-pytestmark = (
-    pytest.mark.unchecked
-)  # the simulator is checked in unit/test_randomized.py, trainings in test_seeds_axis.py
+pytestmark = pytest.mark.unchecked  # checked in unit/test_randomized.py and test_seeds_axis.py
 SEEDS = (11, 12, 13)
 ALGORITHMS = pytest.mark.parametrize(
     "algorithm",
