@@ -1,6 +1,7 @@
 """How all tests run: on one thread, with shapes checked where it counts, the longest files first."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ LONGEST = (
 )
 """What takes more than ten seconds begins before the rest, so that all processes end together."""
 HERE = Path(__file__).parent
+# What a shell begins in the background ignores Ctrl-C, and so do the commands that tests start from there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 RUN_AS_USERS_DO = ("browser", "end_to_end", "faults")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from commands import CONTINUOUS, command, heavy_imports, in_terminal, plain, train_tiny
+from commands import CONTINUOUS, Ended, command, heavy_imports, in_terminal, plain, train_tiny
 from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.actions import Discrete

@@ -55,6 +55,13 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
     return trainer_of(recipe, seeds)
 
 
+@pytest.mark.checked
+@ALGORITHMS
+def test_an_iteration_goes_through_with_shapes_checked(algorithm: Any) -> None:
+    [report] = islice(_trainer(algorithm, "ContinuousCartPoleSwingUp-v1", SEEDS[:2]).iterations(), 1)
+    assert [seed.failure for seed in report.seeds] == [None, None]
+
+
 @TASKS
 @ALGORITHMS
 def test_a_seed_is_its_solo_run(algorithm: Any, task: str) -> None:

@@ -10,7 +10,6 @@ import torch
 from members import trainer_of
 from torch import Tensor
 
-from cartpole_cli.algorithms.dpo import DPO
 from cartpole_cli.algorithms.rows import ROWS_PER_PART
 from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe, ReinforceRecipe
 from cartpole_cli.recipe.recipe import (
@@ -224,7 +223,7 @@ def _parts_filled(trainer: Trainer) -> list[int]:
     """How many parts of rows each seed fills in the first step of the first iteration."""
     rollout = trainer.algorithm.collect(trainer.environment, trainer.policy, trainer.streams, 0)
     targets = trainer.algorithm.targets(rollout, trainer.policy, trainer.reference)
-    used = targets.compared if isinstance(trainer.algorithm, DPO) else targets.valid
+    used = targets.valid
     return [-(-rows // ROWS_PER_PART) for rows in used.sum(dim=(1, 2)).tolist()]
 
 
