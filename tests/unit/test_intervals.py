@@ -44,7 +44,7 @@ COINS = np.random.default_rng(0).integers(2, size=20_000).astype(float)
     [
         (lambda: mean(COINS).interval, 0.02),
         (lambda: paired_probability_of_improvement(COINS.tolist(), COINS[::-1].tolist()).interval, 0.02),
-        (lambda: probability_of_improvement(COINS[:1000].tolist(), COINS[1000:2000].tolist()).interval, 0.06),
+        (lambda: probability_of_improvement(COINS[:400].tolist(), COINS[400:800].tolist()).interval, 0.1),
         (lambda: [ends[0] for ends in interquartile_means(COINS.reshape(2000, 10))[1:]], 0.07),
     ],
     ids=["mean", "paired", "all pairs", "curve"],
