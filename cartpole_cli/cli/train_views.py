@@ -10,12 +10,12 @@ from typing import Protocol, runtime_checkable
 from rich.table import Table
 from rich.text import Text
 
+from cartpole_cli.cli.words import number, sparkline
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import Report, SeedReport
 from cartpole_cli.training.trainer import Trainer
 
 SPARKLINE_WIDTH = 24
-BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,22 +222,6 @@ class StudyView:
     def _held_out_spread(self) -> str:
         values = sorted(self._held_out.values())
         return f"lowest {number(values[0])}, median {number(median(values))}, highest {number(values[-1])}"
-
-
-def sparkline(values: list[float]) -> str:
-    """One character per value, from the lowest to the highest block."""
-    if not values:
-        return ""
-    low, high = min(values), max(values)
-    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BLOCKS[round((value - low) * scale)] for value in values)
-
-
-def number(value: float) -> str:
-    """Three figures, more for large numbers."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 def _grid() -> Table:

@@ -109,7 +109,6 @@ class SeedRun:
         report: SeedReport,
         policy: PolicyNetwork,
         place: int,
-        *,
         seconds: float,
         evaluation_seconds: float,
     ) -> None:

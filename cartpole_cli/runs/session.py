@@ -193,18 +193,9 @@ class Session:
     def _record(self, report: Report) -> None:
         """Write an iteration's files, last.pth at the end: what it says has happened is in the others."""
         before, self._shared = self._shared, (self._seconds, self.trainer.evaluator.seconds)
-        seconds, evaluation_seconds = (
-            (now - then) / len(report.seeds) for now, then in zip(self._shared, before, strict=True)
-        )
+        share = [(now - then) / len(report.seeds) for now, then in zip(self._shared, before, strict=True)]
         for place, seed in enumerate(report.seeds):
-            self.runs[seed.seed].record(
-                report.iteration,
-                seed,
-                self.trainer.policy,
-                place,
-                seconds=seconds,
-                evaluation_seconds=evaluation_seconds,
-            )
+            self.runs[seed.seed].record(report.iteration, seed, self.trainer.policy, place, *share)
         if report.iteration % self.recipe.trainer.checkpoint_every == 0:
             self._save_last()
 

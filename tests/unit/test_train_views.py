@@ -9,7 +9,8 @@ from rich.table import Table
 
 from cartpole_cli.cli import train_display as console_module
 from cartpole_cli.cli.train_display import TrainingDisplay
-from cartpole_cli.cli.train_views import Goal, RunView, StudyView, number, sparkline
+from cartpole_cli.cli.train_views import Goal, RunView, StudyView
+from cartpole_cli.cli.words import number, sparkline
 from cartpole_cli.training.evaluation import Evaluation
 from cartpole_cli.training.reports import Report, SeedReport
 
