@@ -72,7 +72,7 @@ def _notes(runs: "list[Run]", leader: "Run", rest: "list[Run]") -> list[str]:
     notes = [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in marks]
     if any(run.confirmed for run in runs):
         notes.append("again: the checkpoint's return on fresh episodes, the same for all; these decide the order")
-    if len({run.environment for run in runs if run.score}) > 1:
+    if len({run.environment for run in runs if run.score and run.environment}) > 1:
         notes.append("returns of different environments may not compare: --environment chooses one")
     notes += [f"{run.name}: {run.problem}" for run in runs if run.problem]
     notes += [f"{run.name}: {_standing(run.study)}" for run in runs if run.study]

@@ -93,7 +93,7 @@ def evaluate(
 def _refuse_with_suite(**options: Any) -> None:
     given = [f"--{name}" for name, value in options.items() if value not in {None, False}]
     if given:
-        raise CartpoleError(f"{', '.join(given)}: a suite has its own episodes; leave out, or leave out --suite")
+        raise CartpoleError(f"{', '.join(given)}: not with --suite, which has its own episodes")
 
 
 def _score(targets: list[str], runs_dir: Path, device: str, terms: "Terms", video: Path | None) -> "list[Scored]":

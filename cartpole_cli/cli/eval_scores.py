@@ -23,10 +23,11 @@ def print_scores(scored: "list[Scored]", as_json: bool) -> None:
 
     cards = [each.card for each in scored]
     comparisons, studies = compare(scored), summarize_studies(cards)
+    num_alone = sum(card["study"] is None for card in cards)
     if as_json:
         typer.echo(json.dumps({"targets": cards, "comparisons": comparisons, "studies": studies}))
     else:
-        _show(cards, comparisons, studies)
+        _show(cards, comparisons, studies, all_compared=len(comparisons) == num_alone * (num_alone - 1) // 2)
 
 
 ROWS = {
@@ -41,7 +42,13 @@ ROWS = {
 }
 
 
-def _show(cards: list[dict[str, Any]], comparisons: list[dict[str, Any]], studies: list[dict[str, Any]]) -> None:
+def _show(
+    cards: list[dict[str, Any]],
+    comparisons: list[dict[str, Any]],
+    studies: list[dict[str, Any]],
+    *,
+    all_compared: bool,
+) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -50,6 +57,8 @@ def _show(cards: list[dict[str, Any]], comparisons: list[dict[str, Any]], studie
         columns = _one_below_the_other(cards)
     print_left_out(console, print_table(console, columns, DISPENSABLE, bold=-1))
     print_lines(console, *map(_study_line, studies), *map(_comparison_line, comparisons))
+    if not all_compared:
+        print_lines(console, "what was scored on different tasks, in other physics or limits, is not compared")
 
 
 def _one_below_the_other(cards: list[dict[str, Any]]) -> list[Column]:

@@ -23,8 +23,8 @@ Problem = tuple[str, Any, str]
 
 
 class PhysicsRecipe(Section):
-    """What cart-poles are made of, and how late and how long forces act on them: each a number for all episodes, or a
-    range, [lowest, highest], from which every episode draws its own."""
+    """What cart-poles are made of, and how late and how long forces act on them. A number holds for all episodes; from
+    a range, [lowest, highest], every episode draws its own."""
 
     distribution: Literal["uniform", "log_uniform"] = "uniform"
     """How ranges are drawn from. Log-uniform: halves are as likely as doubles; ranges that begin at 0, and delays, stay

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.estimate import Estimate
-from cartpole_cli.files import MAX_METRICS, open_regular
+from cartpole_cli.files import MAX_METRICS, MAX_TOML, open_regular, read_text
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader, Score
 from cartpole_cli.runs.lock import is_held
@@ -143,6 +144,8 @@ def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:
         status = "interrupted"
     if directory.recipe.name not in files:
         reader.problems.append(f"{directory.recipe.name}: missing")
+    if "algorithm" not in manifest:
+        manifest |= _said_by_recipe(directory)
     recipe, algorithm, environment = (
         reader.text(manifest[key], f"run.json: {key}") if manifest.get(key) is not None else None
         for key in ("recipe", "algorithm", "environment")
@@ -163,6 +166,14 @@ def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:
         seconds=seconds,
         has_checkpoint=directory.best.name in files,
     )
+
+
+def _said_by_recipe(directory: RunDirectory) -> dict[str, Any]:
+    """Algorithm and environment of a run that was made before run.json said them."""
+    with suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
+        recipe = tomllib.loads(read_text(directory.recipe, MAX_TOML))
+        return {"algorithm": recipe["algorithm"]["name"], "environment": recipe["environment"]["id"]}
+    return {}
 
 
 def _scores(reader: Reader, directory: RunDirectory, files: set[str]) -> tuple[Score | None, float | None]:

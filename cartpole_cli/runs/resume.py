@@ -8,13 +8,14 @@ from typing import Any
 
 from cartpole_cli.environments.registered import check_registered_or_repeated
 from cartpole_cli.errors import CartpoleError, one_line
-from cartpole_cli.recipe.files import load_recipe, recipe_from_text, resolve_recipe
+from cartpole_cli.recipe.files import load_recipe, resolve_recipe
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.changes import HARMLESS, changes, forbidden_overrides, is_among, notes, problems
 from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader
 from cartpole_cli.runs.find import find_run
+from cartpole_cli.runs.saved_policy import recipe_inside
 from cartpole_cli.runs.seed_run import seed_runs
 from cartpole_cli.runs.summary import StudySummary, Summary, summarize_study
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
@@ -116,7 +117,10 @@ def _recipe_of(state: dict[str, Any] | None, directory: RunDirectory) -> Recipe:
     """The recipe that was trained by so far."""
     if state is None:
         return load_recipe(directory.recipe)
-    return recipe_from_text(state.get("recipe"), source=str(directory.last))
+    inside = recipe_inside(state.get("recipe"), directory.last)
+    if isinstance(inside, str):
+        raise CartpoleError(f"{inside}; it cannot be gone on with: train anew")
+    return inside
 
 
 def _edited(directory: RunDirectory, before: Recipe, overrides: Sequence[str]) -> Recipe:

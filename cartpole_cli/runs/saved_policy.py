@@ -40,7 +40,7 @@ def load_saved_policy(path: Path, device: torch.device) -> SavedPolicy:
     return SavedPolicy(path, policy, recipe_inside(recipe, path), metadata)
 
 
-def recipe_inside(text: str, path: Path) -> Recipe | str:
+def recipe_inside(text: object, path: Path) -> Recipe | str:
     """The recipe inside a file, where nobody can edit it; if it is not understood, a line that says so."""
     try:
         return recipe_from_text(text, source="recipe")

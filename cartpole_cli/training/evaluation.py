@@ -39,7 +39,7 @@ class Evaluation:
     def mean(self) -> float:
         return float(np.mean(self.returns))
 
-    @property
+    @cached_property
     def estimate(self) -> Estimate:
         """The mean with its interval, which takes a moment."""
         return mean(np.array(self.returns))

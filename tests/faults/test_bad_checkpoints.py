@@ -288,7 +288,9 @@ def test_lists_nested_a_million_deep(run, capsys):
 def test_a_recipe_that_is_none(recipe, run, capsys):
     rewritten(run, lambda content: content.update(recipe=recipe))
     (run / "last.pth").write_bytes(signed(saved(load_checkpoint(run / "last.pth", "training") | {"recipe": recipe})))
-    assert captured(capsys, "train", "--quiet", "--resume", "run").line.isprintable()
+    line = captured(capsys, "train", "--quiet", "--resume", "run").line
+    assert line.isprintable()
+    assert line.endswith("; it cannot be gone on with: train anew")
     for name in ("eval", "export"):  # nobody can edit it: what it says is left out
         ended = captured(capsys, name, "run")
         assert ended.code == 0, ended

@@ -90,6 +90,14 @@ def test_a_run_of_before_these_were_in_run_json_is_listed_without_them(tmp_path)
     assert run.score is not None
 
 
+def test_a_run_of_before_these_were_in_run_json_is_told_by_its_recipe(tmp_path):
+    folder = make_run(tmp_path)
+    (folder / "run.json").write_text(json.dumps({"kind": "run", "status": "finished", "seconds": 1.0, "env_steps": 1}))
+    (folder / "recipe.toml").write_text('[algorithm]\nname = "dpo"\n[environment]\nid = "CartPoleSwingUp-v1"\n')
+    run = read_one(tmp_path)
+    assert (run.algorithm, run.environment, run.problem) == ("dpo", "CartPoleSwingUp-v1", None)
+
+
 def test_a_score_of_another_checkpoint_is_nobodys(tmp_path):
     folder = make_run(tmp_path, selection=score(123.0))
     (folder / "best.pth").write_bytes(with_trailer(b"other weights"))
