@@ -32,7 +32,7 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
     environment = NativeEnvironment(
         id=task,
         num_envs=MIN_GROUPS * 2,
-        max_episode_steps=60,
+        max_episode_steps=40,
         physics=PhysicsRecipe(
             distribution="log_uniform",
             change_rate=0.5,

@@ -136,7 +136,7 @@ def _recipe(
     task: Any,
     *,
     num_envs: int | None = None,
-    max_episode_steps: int = 100,
+    max_episode_steps: int = 30,
     policy: PolicyRecipe | None = None,
     **trainer: Any,
 ) -> Recipe:
@@ -213,7 +213,7 @@ def test_a_seed_with_groups_is_its_solo_run_until_its_reference_was_renewed(algo
 @BOTH_HEADS
 @GRPO_AND_DPO
 def test_each_seed_is_its_solo_run_when_the_seeds_fill_different_numbers_of_parts(algorithm: Any, task: str) -> None:
-    recipe = _recipe(algorithm, task, num_envs=48 if task == "CartPole-v1" else 40)
+    recipe = _recipe(algorithm, task, num_envs=48 if task == "CartPole-v1" else 40, max_episode_steps=100)
     parts = _parts_filled(_build(recipe, SEEDS))
     assert min(parts) < max(parts), "choose other seeds: these fill as many"
     _assert_each_seed_equals_solo(recipe, 2, SEEDS)
@@ -304,7 +304,7 @@ def test_a_seed_is_its_solo_run_with_every_option_of_ppo(task: str) -> None:
 
 def test_a_seed_is_its_solo_run_where_its_deviation_meets_a_bound_and_leaves_it_again() -> None:
     policy = PolicyRecipe(initial_log_std=0.5)
-    recipe = _recipe(PPO, "ContinuousCartPole-v1", policy=policy, learning_rate=1e-2)
+    recipe = _recipe(PPO, "ContinuousCartPole-v1", policy=policy, learning_rate=1e-2, evaluate_every=6)
     _assert_seed_equals_solo(recipe, 6)
     _, parameters = _run(_build(recipe, SEEDS), 30)
     log_std = torch.stack([rows[0] for rows in parameters]).flatten(1)
@@ -316,7 +316,7 @@ def test_a_seed_is_its_solo_run_where_its_deviation_meets_a_bound_and_leaves_it_
 
 @BOTH_HEADS
 def test_a_seed_is_its_solo_run_beside_one_that_finishes_early(task: str) -> None:
-    recipe = _recipe(ReinforceRecipe(), task, num_steps=900, evaluate_every=100)
+    recipe = _recipe(ReinforceRecipe(), task, max_episode_steps=100, num_steps=900, evaluate_every=100)
     _assert_seeds_that_finish_apart_equal_solo(recipe, (11, 16))
 
 
@@ -324,7 +324,7 @@ def test_a_seed_is_its_solo_run_beside_one_that_finishes_early(task: str) -> Non
 @GRPO_AND_DPO
 def test_a_seed_with_groups_is_its_solo_run_beside_one_that_finishes_early(algorithm: Any, task: str) -> None:
     num_steps = 1400 if task == "CartPole-v1" else 1800
-    recipe = _recipe(algorithm, task, num_steps=num_steps, evaluate_every=100)
+    recipe = _recipe(algorithm, task, max_episode_steps=100, num_steps=num_steps, evaluate_every=100)
     _assert_seeds_that_finish_apart_equal_solo(recipe, (11, 16))
 
 
@@ -412,7 +412,7 @@ def test_a_saved_trainer_goes_on_bit_for_bit(algorithm: Any, task: str) -> None:
 def test_a_saved_trainer_with_groups_goes_on_bit_for_bit(algorithm: Any, task: str) -> None:
     """Saved between two renewals of the reference, of which the second comes after the resumption."""
     every = algorithm.reference_every
-    recipe = _recipe(algorithm, task, max_episode_steps=40, evaluate_every=3)
+    recipe = _recipe(algorithm, task, evaluate_every=3)
     saved = _assert_goes_on_bit_for_bit(recipe, every - 1 or 1)
     if every == 1:
         assert saved["reference"] is None
@@ -490,7 +490,7 @@ def test_a_state_saved_when_one_seed_has_finished_goes_on_without_it(algorithm: 
 @BOTH_HEADS
 @EACH_OF_ALL
 def test_the_same_recipe_run_twice_gives_the_same_bits(algorithm: Any, task: str) -> None:
-    recipe = _recipe(algorithm, task, max_episode_steps=40)
+    recipe = _recipe(algorithm, task)
     first, second = (_run(_build(recipe, SEEDS[:1]), 2) for _ in range(2))
     assert repr(first[0]) == repr(second[0])
     for one, other in zip(first[1][-1], second[1][-1], strict=True):
