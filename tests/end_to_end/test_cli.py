@@ -308,8 +308,8 @@ def test_training_that_leaves_the_numbers_is_told(cartpole, tmp_path):
     assert json.loads((tmp_path / "runs" / "run" / "run.json").read_text())["status"] == "failed"
 
 
-def test_ppo_solves_cart_pole():
-    ended = process(*PPO, "--seed", "0", "--json")
+def test_ppo_solves_cart_pole(cartpole):
+    ended = cartpole(*PPO, "--seed", "0", "--json")
     assert ended.code == 0
     result = json.loads(ended.out)
     assert result["solved"] is True

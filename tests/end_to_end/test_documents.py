@@ -20,6 +20,8 @@ ELSEWHERE = {
 ANY_NUMBER = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?k?")
 SUBSTITUTION = re.compile(r"\$\((cartpole .*?)\)")
 BRIEF, EPISODES = "brief.toml", ("--episodes", "1")
+FEWER = {"--seeds 32": "--seeds 8", "--confirm 1000": "--confirm 20", "num_steps=20000": "num_steps=2000"}
+FEWER |= {"num_steps=40000": "num_steps=4000"}
 
 
 def shell_lines(document: Path) -> list[str]:
@@ -42,6 +44,8 @@ def printed(document: Path) -> list[tuple[str, list[str]]]:
 
 
 def shortened(line: str) -> list[str]:
+    for shown, fewer in FEWER.items():
+        line = line.replace(shown, fewer)
     words = shlex.split(line)[1:]
     if words in (["train"], ["eval"], ["export"], ["plot"]):
         return [*words, "--help"]
