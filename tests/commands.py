@@ -10,9 +10,11 @@ import subprocess
 import sys
 import termios
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from cartpole_cli.cli.app import main
 
@@ -29,6 +31,8 @@ TINY = (
 )
 """A run of PPO that takes no time: three iterations of 128 steps."""
 HEAVY = ("torch", "gymnasium", "wandb", "onnx", "onnxruntime", "numpy", "scipy", "matplotlib", "av", "pygame")
+BUILT_ONCE = cache(typer.main.get_command)
+"""To build the commands takes 5 ms, of the 30 that many of them take in all."""
 CONTINUOUS = "environment.id=ContinuousCartPole-v1"
 
 
@@ -51,6 +55,7 @@ def command(*arguments: object) -> int:
     """Run a command in this process; its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["cartpole", *map(str, arguments)])
+        patch.setattr(typer.main, "get_command", BUILT_ONCE)
         with pytest.raises(SystemExit) as ended:
             main()
     return ended.value.code or 0

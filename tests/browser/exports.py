@@ -4,4 +4,13 @@ from cartpole_cli.recipe.files import shipped_recipes
 
 RECIPES = [name for name in shipped_recipes() if not name.startswith("ladder/")]
 # What takes minutes is cut short: enough to balance, for `unbreakable` only to be run.
-CUT_SHORT = {"browser": ("trainer.num_steps=1_000_000",), "unbreakable": ("trainer.num_steps=100_000",)}
+CUT_SHORT = {
+    "browser": (
+        "trainer.num_steps=120_000",
+        "trainer.evaluation_episodes=10",
+        "environment.num_envs=128",
+        "environment.max_episode_steps=500",
+        "algorithm.minibatch_size=512",
+    ),
+    "unbreakable": ("trainer.num_steps=1", "trainer.evaluation_episodes=2", "environment.max_episode_steps=64"),
+}

@@ -1,58 +1,59 @@
 """The benchmarks run; what they measure is nobody's test."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
-ROOT = Path(__file__).parent.parent.parent
+import pytest
+
+SHORT = ("--set", "trainer.num_steps=1000", "--set", "trainer.evaluation_episodes=2")
 
 
-def test_solve_prints_a_row_per_recipe() -> None:
-    budget = ["--seeds", "2", "--set", "trainer.num_steps=1000", "--set", "trainer.evaluation_episodes=2"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "solve.py", "ppo", "reinforce-continuous", *budget],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ") and "of 2" in line]
+@pytest.fixture
+def rows_of(benchmark) -> Callable[..., list[str]]:
+    """The first cells of the tables that a benchmark prints."""
+
+    def run(script: str, *arguments: str) -> list[str]:
+        ended = benchmark(script, *arguments)
+        assert (ended.code, ended.err) == (0, "")
+        lines = [line for line in ended.out.splitlines() if line.startswith("| ") and line.count("|") > 2]
+        return [line.split("|")[1].strip() for line in lines]
+
+    return run
+
+
+def test_solve_prints_a_row_per_recipe(benchmark):
+    ended = benchmark("solve.py", "ppo", "reinforce-continuous", "--seeds", "2", *SHORT)
+    rows = [line for line in ended.out.splitlines() if line.startswith("| ") and "of 2" in line]
     assert [row.split("|")[1].strip() for row in rows] == ["ppo", "reinforce-continuous"]
-    assert done.stderr == ""
+    assert (ended.code, ended.err) == (0, "")
 
 
-def test_checkpointing_prints_a_row_per_recipe() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "checkpointing.py", "ppo", "reinforce", "--num-steps", "1000"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if " % |" in line]
+def test_checkpointing_prints_a_row_per_recipe(benchmark):
+    ended = benchmark("checkpointing.py", "ppo", "reinforce", "--num-steps", "1000")
+    rows = [line.split("|")[1].strip() for line in ended.out.splitlines() if " % |" in line]
     assert rows == ["ppo", "reinforce"]
-    assert done.stderr == ""
+    assert (ended.code, ended.err) == (0, "")
 
 
-def test_listing_prints_a_row_per_way_to_ask() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "listing.py", "--runs", "3", "--repeats", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "(" in line]
+def test_listing_prints_a_row_per_way_to_ask(rows_of):
+    rows = rows_of("listing.py", "--runs", "3", "--repeats", "1")
     assert len([row for row in rows if row.startswith("cartpole best")]) == 4
-    assert done.stderr == ""
 
 
-def test_simulator_prints_a_row_per_size() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "simulator.py", "--tiny"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert rows == ["environments", "1", "8", "64", "1024", "16384"]
-    assert done.stderr == ""
+def test_simulator_prints_a_row_per_size(rows_of):
+    assert rows_of("simulator.py", "--tiny") == ["environments", "1", "8", "64", "1024", "16384"]
 
 
-def test_algorithms_writes_its_figures_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    folders = ["--work", str(tmp_path / "work"), "--docs", str(tmp_path / "docs")]
-    command = [sys.executable, ROOT / "benchmarks" / "algorithms.py", "--tiny", *folders, "--cells"]
-    first = subprocess.run([*command, "ppo", "dpo"], capture_output=True, text=True, check=True)
-    assert [line.split(":")[0] for line in first.stdout.splitlines()] == ["ppo", "dpo"]
+def test_algorithms_writes_its_figures_and_goes_on_where_it_stopped(benchmark, tmp_path):
+    folders = ("--work", str(tmp_path / "work"), "--docs", str(tmp_path / "docs"))
+    words = ("algorithms.py", "--tiny", *folders, "--cells")
+    first = benchmark(*words, "ppo", "dpo")
+    assert first.code == 0
+    assert [line.split(":")[0] for line in first.out.splitlines()] == ["ppo", "dpo"]
     (tmp_path / "work/dpo/study.json").unlink()
-    again = subprocess.run([*command, "ppo", "dpo", "dpo ipo full"], capture_output=True, text=True, check=True)
-    assert [line.split(":")[0] for line in again.stdout.splitlines()] == ["dpo", "dpo_ipo_full"]
+    again = benchmark(*words, "ppo", "dpo", "dpo ipo full")
+    assert again.code == 0
+    assert [line.split(":")[0] for line in again.out.splitlines()] == ["dpo", "dpo_ipo_full"]
     results = json.loads((tmp_path / "docs/results.json").read_text())
     assert list(results["cells"]) == ["ppo", "dpo", "dpo ipo full"]
     assert [(pair["first"], pair["second"]) for pair in results["pairs"]] == [("ppo", "dpo"), ("dpo", "dpo ipo full")]
@@ -65,43 +66,31 @@ def test_algorithms_writes_its_figures_and_goes_on_where_it_stopped(tmp_path: Pa
     }
 
 
-def rows_of(script: str, *arguments: str) -> list[str]:
-    """The first cells of the tables that a benchmark prints."""
-    command = [sys.executable, ROOT / "benchmarks" / script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| ") and line.count("|") > 2]
-    return [line.split("|")[1].strip() for line in lines]
-
-
-SHORT = ("--set", "trainer.num_steps=1000", "--set", "trainer.evaluation_episodes=2")
-
-
-def test_time_to_solve_prints_ours_and_the_floor() -> None:
+def test_time_to_solve_prints_ours_and_the_floor(rows_of):
     rows = rows_of("time_to_solve.py", "--seeds", "1", *SHORT)
     assert rows[1:] == ["cartpole train --recipe ppo", "import torch"]
 
 
-def test_many_seeds_prints_a_row_per_size() -> None:
+def test_many_seeds_prints_a_row_per_size(rows_of):
     assert rows_of("many_seeds.py", "--sizes", "1", "3", *SHORT) == ["seeds", "1", "3"]
 
 
-def test_startup_prints_a_row_per_command() -> None:
+def test_startup_prints_a_row_per_command(rows_of):
     rows = rows_of("startup.py", "--repeats", "1")
     assert rows[0] == "command"
     assert {"cartpole --help", "cartpole best, 10 runs", "cartpole train, one iteration"} <= set(rows)
 
 
-def test_limits_prints_a_row_per_setting_of_the_sliders() -> None:
+def test_limits_prints_a_row_per_setting_of_the_sliders(rows_of):
     assert len(rows_of("limits.py")) == 1 + 100
 
 
-def test_interval_coverage_prints_a_row_per_share_and_where_it_holds() -> None:
+def test_interval_coverage_prints_a_row_per_share_and_where_it_holds(rows_of):
     rows = rows_of("interval_coverage.py", "--repeats", "2")
     assert rows == ["where", *(where for where in ("all", "every second", "three", "drawn") for _ in range(7))]
 
 
-def test_ablations_prints_a_row_per_variant(tmp_path: Path) -> None:
+def test_ablations_prints_a_row_per_variant(rows_of, tmp_path):
     suite = tmp_path / "tiny.toml"
     suite.write_text('seconds = 6\n[[condition]]\nname = "hanging start"\nepisodes = 2\nstart = "hanging"\n')
     variants = ("--only", "no delay", "--only", "raw features", "--suite", str(suite))

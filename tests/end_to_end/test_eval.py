@@ -426,11 +426,12 @@ def test_several_targets_are_scored_on_the_same_start_states_and_compared(card, 
 
 def test_a_target_is_not_distinguishable_from_itself_and_beats_a_worse_one(evaluate):
     good, bad = foreign("good.onnx", GAINS), pushes("bad.onnx", RIGHT)
-    out = evaluate(good, good, "--episodes", 5).out
+    brief = ("--episodes", 5, "--horizon", 50)
+    out = evaluate(good, good, *brief).out
     (line,) = [line for line in out.splitlines() if "beats" in line]
     assert "probability 0.50 (95 % interval 0.50 to 0.50)" in line
     assert "not distinguishable" in line
-    (line,) = [line for line in evaluate(bad, good, "--episodes", 5).out.splitlines() if "beats" in line]
+    (line,) = [line for line in evaluate(bad, good, *brief).out.splitlines() if "beats" in line]
     assert line == "bad.onnx beats good.onnx with probability 0.00 (95 % interval 0.00 to 0.00)"
 
 
@@ -488,8 +489,9 @@ def test_a_recipe_inside_that_is_not_understood_is_a_note_and_the_outputs_say_th
         pushes("two.onnx", RIGHT, recipe=recipe): "CartPole-v1",
         with_recipe("runs/discrete/best.pth", recipe): "CartPole-v1",
     }
+    brief = ("--episodes", 3, "--horizon", 20, "--json")
     for path, task in files.items():
-        ended = evaluate(path, "--episodes", 3, "--json")
+        ended = evaluate(path, *brief)
         assert ended.code == 0
         (line,) = ended.err.splitlines()
         assert line.startswith(f"note: {path}: its recipe is not understood (")
@@ -497,8 +499,8 @@ def test_a_recipe_inside_that_is_not_understood_is_a_note_and_the_outputs_say_th
         assert reason in line
         (given,) = strict_json(ended.out)["targets"]
         assert given["environment"] == task
-        assert evaluate(path, "--episodes", 3, "--json", "--environment", task) == Ended(0, ended.out, "")
-    assert given["returns"] == strict_json(evaluate("discrete", "--episodes", 3, "--json").out)["targets"][0]["returns"]
+        assert evaluate(path, *brief, "--environment", task) == Ended(0, ended.out, "")
+    assert given["returns"] == strict_json(evaluate("discrete", *brief).out)["targets"][0]["returns"]
 
 
 def test_where_the_outputs_say_no_task_either_a_recipe_inside_has_to(evaluate, runs, acrobot):
