@@ -55,16 +55,13 @@ def apply(data: dict[str, Any], changes: Sequence[Override]) -> None:
         chosen = [change.value for change in changes if change.key == [section, tag]]
         if chosen:
             _keep_shared_fields(data, section, tag, members, chosen[-1])
-    for change in changes:
-        if change.value is not None:
+    tags = [[section, tag] for section, (tag, _) in VARIANTS.items()]
+    for change in sorted(changes, key=lambda change: change.key not in tags):  # fields are those of the chosen variant
+        field = field_at(data, change.key) if change.value is None else None
+        if field is not None and (change.to_default or field.default is None):
+            _remove(data, change.key)
+        else:
             _set(data, change.key, change.value)
-    for change in changes:
-        if change.value is None:
-            field = field_at(data, change.key)
-            if field is not None and (change.to_default or field.default is None):
-                _remove(data, change.key)
-            else:
-                _set(data, change.key, None)
 
 
 def _value(text: str) -> Any:

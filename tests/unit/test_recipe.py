@@ -588,6 +588,12 @@ def test_what_cannot_be_unset_is_told(override, said):
     assert said in problem
 
 
+@pytest.mark.parametrize(("values", "expected"), [(["=null", "=25.0"], 25.0), (["=25.0", "=null"], None)])
+def test_of_several_values_of_a_field_the_last_one_counts(values, expected):
+    recipe = load_recipe(find_recipe("ppo"), [f"trainer.stop_at_return{value}" for value in values])
+    assert recipe.trainer.stop_at_return == expected
+
+
 @pytest.mark.parametrize("key", ["trainer.stop_at_return", "algorithm.target_kl", "environment.physics"])
 @pytest.mark.parametrize("word", ["", "none", "None", "unset"])
 def test_other_words_for_null_are_answered_with_it(key, word):
