@@ -112,7 +112,7 @@ def _score(targets: list[str], runs_dir: Path, device: str, terms: "Terms", vide
     where = choose_device(device)
     scored: list[Scored] = []
     with ScoringProgress("steps") as progress:
-        for name, given in [(name, target) for target in targets for name in runs_of(target, runs_dir)]:
+        for name, given in [(name, target) for target in targets for name in runs_of(target, runs_dir, tell)]:
             candidate = load_candidate(name, runs_dir, where, study=given if name != given else None)
             record = video is not None and not scored
             scored.append(score(candidate, terms, record=record, on_step=progress.follow(name), tell=tell))

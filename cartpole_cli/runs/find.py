@@ -1,5 +1,6 @@
 """Which folder or file a user means by a name: a path, or what has that name in the runs folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cartpole_cli.errors import CartpoleError, did_you_mean, reading
@@ -43,10 +44,13 @@ def find_checkpoint(name: str, runs_dir: Path) -> Path:
     return best
 
 
-def runs_of(name: str, runs_dir: Path) -> list[str]:
-    """The name itself, or those of a study's runs that have a best.pth."""
+def runs_of(name: str, runs_dir: Path, tell: Callable[[str], None]) -> list[str]:
+    """The name itself, or those of a study's runs that have a best.pth; `tell` is told of the others."""
     for folder in (Path(name), runs_dir / name):
-        found = [run.name for run in seed_folders(folder) if RunDirectory(run).best.is_file()]
+        seeds = seed_folders(folder)
+        found = [run.name for run in seeds if RunDirectory(run).best.is_file()]
         if found:
+            if len(found) < len(seeds):
+                tell(f"note: {name}: {len(seeds) - len(found)} of {len(seeds)} seeds have no best.pth: left out")
             return [f"{name}/{seed}" for seed in found]
     return [name]

@@ -95,6 +95,13 @@ def test_eval_scores_every_seed_and_their_middle(cartpole, runs):
     assert lines[6].startswith(f"study: mean return over 5 seeds, IQM {study['mean_return']['iqm']:.1f} ")
 
 
+def test_a_seed_without_a_checkpoint_is_left_out_of_a_score_and_said_to_be(cartpole, runs):
+    (runs / "study" / "s5" / "best.pth").unlink()
+    ended = cartpole("eval", "study", "--episodes", "2", "--runs-dir", runs, "--json")
+    assert "note: study: 1 of 5 seeds have no best.pth: left out" in ended.err.splitlines()
+    assert [card["target"] for card in json.loads(ended.out)["targets"]] == [f"study/s{s}" for s in SEEDS if s != 5]
+
+
 def test_export_takes_a_studys_best_seed_or_the_one_named(cartpole, runs):
     for target, folder in (("study", best_seed(runs)), ("study/s6", "s6")):
         told = json.loads(cartpole("export", target, "--runs-dir", runs, "--json").out)
