@@ -34,7 +34,7 @@ def publish(source: Path, output: Path, opset: int, tell: Callable[[str], None])
         tell: receives a note if the recipe inside is not understood.
 
     Raises:
-        CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or a output that is
+        CartpoleError: no checkpoint of a cart-pole's policy, a file that fails its verification, or an output that is
             no .onnx file's name or cannot be written; nothing is left behind then.
     """
     if output.suffix != ".onnx" or output == source:

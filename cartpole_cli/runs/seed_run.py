@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -54,7 +54,8 @@ class SeedRun:
         self, recipe: Recipe, directory: RunDirectory, state: dict[str, Any] | None, *, study: str | None = None
     ) -> None:
         self.recipe, self.directory, self.seed, self._study = recipe, directory, recipe.trainer.seed, study
-        self.progress = Progress(**state or {})
+        known = {} if state is None else {part.name: state[part.name] for part in fields(Progress)}
+        self.progress = Progress(**known)
         self._trackers: list[Tracker] = []
 
     def open(
