@@ -1,14 +1,16 @@
 """Gymnasium's own cart-poles as judges of a policy: independent of the simulator it was trained on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cartpole_cli.actions import MAX_FORCE, Actions, Continuous
+from cartpole_cli.actions import MAX_FORCE, Actions, Continuous, Discrete
 from cartpole_cli.environments.gymnasium_masked import MaskedResets
 from cartpole_cli.environments.interface import Transition
 from cartpole_cli.environments.physics import Physics
@@ -35,7 +37,7 @@ class GymnasiumCartPole:
     observation_size = 4
 
     def __init__(self, streams: Streams, num_envs: int, actions: Actions, *, max_episode_steps: int) -> None:
-        self.streams, self.actions = streams, actions
+        self.streams, self.actions, self._device = streams, actions, streams.device
         self.num_seeds, self.num_envs = len(streams.seeds), num_envs
         self.max_episode_steps = max_episode_steps
         self._environment: Any = CartPoleVectorEnv(
@@ -43,7 +45,8 @@ class GymnasiumCartPole:
         )
         self.position_limit = float(self._environment.x_threshold)
         self.physics = Physics.constant(PHYSICS, self.num_seeds, num_envs, dtype=torch.float64)
-        self.force, self.seconds = torch.zeros_like(self.physics.time_step), self.physics.time_step
+        self.seconds = self.physics.time_step
+        self._environment.force_mag = MAX_FORCE
         self.reset()
 
     @property
@@ -55,18 +58,14 @@ class GymnasiumCartPole:
         states = ((starts * 2 - 1) * START_RANGE).flatten(0, 1)
         self._environment.reset(seed=0)
         self._environment.state = states.T.contiguous().numpy()
+        self._action: Tensor | None = None
         self._over = np.zeros(self.num_seeds * self.num_envs, dtype=bool)
         self.observation: Float[Tensor, "S N 4"] = self._tensor(states.float().numpy())
 
     def step(self, action: Tensor) -> Transition:
         observation, valid = self.observation, ~self._over
-        self.force = _newtons(action, self.actions)
-        force = self.force.flatten().numpy()
-        self._environment.force_mag = np.abs(force)
-        state, reward, terminated, truncated, _ = self._environment.step((force > 0).astype(np.int64))
-        terminated = terminated | ~np.isfinite(state).all(axis=1)  # a force that is no number holds no pole up
+        reward, terminated, truncated = self._advance(action)
         self._over = self._over | terminated | truncated
-        self.observation = self._tensor(state)
         return Transition(
             observation=observation,
             reward=self._tensor(reward),
@@ -76,9 +75,36 @@ class GymnasiumCartPole:
             valid=self._tensor(valid),
         )
 
-    def _tensor(self, array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Tensor:
-        tensor = torch.from_numpy(array).to(self.streams.device)
-        return tensor.view(self.num_seeds, self.num_envs, *array.shape[1:])
+    def returns_of(self, act: Callable[[Tensor], Tensor]) -> Float[Tensor, "S N"]:
+        """The returns of the first episodes: `step` until all are over, without a transition's tensors."""
+        total = np.zeros(self.num_seeds * self.num_envs)
+        while not self._over.all():
+            reward, terminated, truncated = self._advance(act(self.observation))
+            total += np.where(self._over, 0.0, reward)
+            self._over = self._over | terminated | truncated
+        return torch.from_numpy(total).view(self.num_seeds, self.num_envs)
+
+    def _advance(self, action: Tensor) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """One step of every environment: its reward, and whether it terminated or was truncated."""
+        self._action = action
+        if isinstance(self.actions, Discrete):
+            state, reward, terminated, truncated, _ = self._environment.step(action.cpu().numpy().reshape(-1))
+        else:
+            newtons = self.force.flatten().numpy()
+            self._environment.force_mag = np.abs(newtons)
+            state, reward, terminated, truncated, _ = self._environment.step((newtons > 0).astype(np.int64))
+            terminated = terminated | np.isnan(newtons)  # a force that is no number holds no pole up
+        self.observation = self._tensor(state)
+        return reward, terminated, truncated
+
+    @property
+    def force(self) -> Float[Tensor, "S N"]:
+        """What acted on the carts in the last step, N; before it 0."""
+        return torch.zeros_like(self.seconds) if self._action is None else _newtons(self._action, self.actions)
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        shaped = array.reshape(self.num_seeds, self.num_envs, *array.shape[1:])
+        return torch.from_numpy(shaped).to(self._device)
 
     def close(self) -> None:
         self._environment.close()

@@ -69,10 +69,20 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(streams.seeds), 1, outputs, device=streams.device))
 
     def forward(self, x: Float[Tensor, "S B inputs"]) -> Float[Tensor, "S B outputs"]:
+        weight, bias = self.weight, self.bias
         # With one output a product and a sum: baddbmm's bits would depend on S there.
-        if self.weight.shape[2] == 1:
-            return (x * self.weight.transpose(1, 2)).sum(dim=-1, keepdim=True) + self.bias
-        return torch.baddbmm(self.bias, x, self.weight)
+        if weight.shape[2] == 1:
+            return (x * weight.transpose(1, 2)).sum(dim=-1, keepdim=True) + bias
+        return torch.baddbmm(bias, x, weight)
+
+
+class Trunk(nn.Sequential):
+    """Layers one after the other, without the hooks of `nn.Module`, which cost more than a layer of this size."""
+
+    def forward(self, x: Float[Tensor, "S B O"]) -> Float[Tensor, "S B outputs"]:
+        for layer in self:
+            x = layer.forward(x)
+        return x
 
 
 class PolicyNetwork(nn.Module):
@@ -108,15 +118,14 @@ class PolicyNetwork(nn.Module):
         return self.architecture.actions
 
     def distribution(self, observation: Float[Tensor, "S B O"]) -> Distribution:
-        features = observation.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
-        distribution: Distribution = self.head(self.torso(features))
+        outputs = self.torso.forward(observation.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT))
+        distribution: Distribution = self.head.forward(outputs)
         return distribution
 
     def value(self, observation: Float[Tensor, "S B O"]) -> Float[Tensor, "S B"]:
         """V(observation); only with `value_network`."""
         assert self.value_network is not None
-        value: Tensor = self.value_network(observation)
-        return value.squeeze(-1)
+        return self.value_network.forward(observation).squeeze(-1)
 
     def greedy_action(self, observation: Float[Tensor, "S B O"]) -> Tensor:
         """The environment action of the distribution's mode: the rule that is deployed."""
@@ -175,7 +184,7 @@ def _build_head(architecture: Architecture, initial_log_std: Float[Tensor, "S"])
     return GaussianHead(actions, initial_log_std=initial_log_std, squash=architecture.squash)
 
 
-def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_gain: float) -> nn.Sequential:
+def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_gain: float) -> Trunk:
     activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[architecture.activation]
     layers: list[nn.Module] = []
     inputs = architecture.observation_size
@@ -185,7 +194,7 @@ def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_ga
     for index, size in enumerate(architecture.hidden_sizes):
         layers += [StackedLinear(streams, f"layer{index}", inputs, size, gain=math.sqrt(2)), activation()]
         inputs = size
-    return nn.Sequential(*layers, StackedLinear(streams, "output", inputs, outputs, gain=output_gain))
+    return Trunk(*layers, StackedLinear(streams, "output", inputs, outputs, gain=output_gain))
 
 
 def _orthogonal(noise: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:

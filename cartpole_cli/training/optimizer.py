@@ -30,8 +30,10 @@ class Adam:
         epsilon: float = 1e-5,
     ) -> None:
         self._parameters = list(parameters)
-        self.max_grad_norm, self.betas, self.epsilon = max_grad_norm, betas, epsilon
+        self.max_grad_norm, self.epsilon = max_grad_norm, epsilon
         self._bind()
+        self._betas = self.flat.new_tensor(betas).unsqueeze(1)
+        self._shares = self.flat.new_tensor([1 - beta for beta in betas]).unsqueeze(1)
         self.first_moment = torch.zeros_like(self.flat)
         self.second_moment = torch.zeros_like(self.flat)
         # beta^t per seed, kept as a running product: torch's pow has other bits in a vector than alone.
@@ -69,16 +71,14 @@ class Adam:
         # As torch divides a number by a tensor.
         scale = (self.max_grad_norm * (norm + 1e-6).reciprocal()).clamp(max=1.0)
         gradient = torch.where(active.unsqueeze(1), self._gradient * scale.unsqueeze(1), 0.0)
-        moving = active.to(gradient.dtype).unsqueeze(1)
-        beta1, beta2 = self.betas
-        self.first_moment.lerp_(gradient, (1 - beta1) * moving)
-        self.second_moment.lerp_(gradient.square(), (1 - beta2) * moving)
-        decay = self.beta_powers.new_tensor(self.betas).unsqueeze(1)
-        self.beta_powers = torch.where(active, self.beta_powers * decay, self.beta_powers)
-        correction1, correction2 = (1 - self.beta_powers).clamp(min=1e-12)
-        denominator = (self.second_moment / correction2.unsqueeze(1)).sqrt() + self.epsilon
-        rate = moving * (learning_rate / correction1).unsqueeze(1)
-        self.flat -= rate * self.first_moment / denominator
+        share = self._shares * active  # of the new gradient in each moment: none of a seed that stays
+        self.first_moment.lerp_(gradient, share[0].unsqueeze(1))
+        self.second_moment.lerp_(gradient.square_(), share[1].unsqueeze(1))
+        self.beta_powers = torch.where(active, self.beta_powers * self._betas, self.beta_powers)
+        correction1, correction2 = (1 - self.beta_powers).clamp(min=1e-12).unsqueeze(2)
+        denominator = (self.second_moment / correction2).sqrt_().add_(self.epsilon)
+        rate = (learning_rate * active).unsqueeze(1) / correction1
+        self.flat -= (rate * self.first_moment).div_(denominator)
         self._gradient.zero_()
         return norm
 

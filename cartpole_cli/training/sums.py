@@ -47,30 +47,27 @@ class UpdateStatistics:
     def __init__(self, num_seeds: int, device: torch.device, diagnostics: dict[str, Float[Tensor, "S"]]) -> None:
         self._diagnostics = diagnostics
         self._names: list[str] = []
-        self._terms: Float[Tensor, "K S"] | float = 0.0
-        self._norms = self._num_steps = torch.zeros(num_seeds, device=device)
-        self._finite = torch.ones(num_seeds, dtype=torch.bool, device=device)
-        self._finite_terms: Bool[Tensor, "K S"] | bool = True
+        self._terms: list[Float[Tensor, "S"]] = []
+        self._counted: list[Bool[Tensor, "S"]] = []
+        # The first step is one that no seed takes, so that there is something to add up.
+        self._norms: list[Float[Tensor, "S"]] = [torch.zeros(num_seeds, device=device)]
+        self._stepped: list[Bool[Tensor, "S"]] = [torch.zeros(num_seeds, dtype=torch.bool, device=device)]
 
     def add_loss(self, terms: dict[str, Float[Tensor, "S"]], counted: Bool[Tensor, "S"]) -> None:
         self._names = list(terms)
-        values = torch.stack([value.detach() for value in terms.values()])
-        self._terms = torch.where(counted, values, 0.0) + self._terms
-        self._finite_terms = (values.isfinite() | ~counted) & self._finite_terms
+        self._terms.extend(term.detach() for term in terms.values())
+        self._counted.append(counted)
 
     def add_step(self, gradient_norm: Float[Tensor, "S"], stepped: Bool[Tensor, "S"]) -> None:
-        self._norms = self._norms + torch.where(stepped, gradient_norm, 0.0)
-        self._num_steps = self._num_steps + stepped
-        self._finite = self._finite & (gradient_norm.isfinite() | ~stepped)
+        self._norms.append(gradient_norm)
+        self._stepped.append(stepped)
 
     def failures(self) -> list[str | None]:
         """For each seed that met a gradient that is not finite, the first such term of the loss; None for others."""
-        finite: list[bool] = self._finite.tolist()
+        finite = _all_finite(torch.stack(self._norms), torch.stack(self._stepped)).tolist()
         if all(finite):
             return [None] * len(finite)
-        terms: list[list[bool]] = [[]] * len(finite)
-        if isinstance(self._finite_terms, Tensor):
-            terms = self._finite_terms.T.tolist()
+        terms = _all_finite(*self._stacked_terms()).T.tolist() if self._names else [[]] * len(finite)
         return [
             None if well else next(itertools.compress(self._names, map(operator.not_, of_seed)), "gradient")
             for well, of_seed in zip(finite, terms, strict=True)
@@ -78,6 +75,23 @@ class UpdateStatistics:
 
     def means(self) -> dict[str, Float[Tensor, "S"]]:
         """Each term's mean over steps, the gradient norm's, and the algorithm's diagnostics; nan without a step."""
-        terms = (self._terms / self._num_steps).unbind() if self._names else ()
-        norm = {"gradient_norm": self._norms / self._num_steps}
-        return dict(zip(self._names, terms, strict=True)) | norm | self._diagnostics
+        stepped = torch.stack(self._stepped)
+        num_steps = stepped.sum(dim=0)
+        sums = _sum_of(*self._stacked_terms()) if self._names else ()
+        terms = {name: total / num_steps for name, total in zip(self._names, sums, strict=True)}
+        norm = {"gradient_norm": _sum_of(torch.stack(self._norms), stepped) / num_steps}
+        return terms | norm | self._diagnostics
+
+    def _stacked_terms(self) -> tuple[Float[Tensor, "M K S"], Bool[Tensor, "M 1 S"]]:
+        """Of M batches K terms, and for which seeds they count."""
+        terms, counted = torch.stack(self._terms), torch.stack(self._counted)
+        return terms.view(len(counted), -1, terms.shape[1]), counted.unsqueeze(1)
+
+
+def _sum_of(values: Float[Tensor, "M *rest"], counted: Bool[Tensor, "M *#rest"]) -> Float[Tensor, "*rest"]:
+    """One after the other: how a reduction adds up depends on S."""
+    return torch.where(counted, values, 0.0).cumsum(dim=0)[-1]
+
+
+def _all_finite(values: Float[Tensor, "M *rest"], counted: Bool[Tensor, "M *#rest"]) -> Bool[Tensor, "*rest"]:
+    return (values.isfinite() | ~counted).all(dim=0)

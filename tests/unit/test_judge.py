@@ -153,3 +153,23 @@ def test_a_force_that_is_no_number_ends_the_episode():
     judge = _judge(2, actions=FORCE)
     transition = judge.step(torch.tensor([[[float("nan")], [1.0]]]))
     assert transition.terminated.tolist() == [[True, False]]
+
+
+@KINDS
+def test_the_returns_of_first_episodes_are_those_of_the_steps(continuous: bool) -> None:
+    noise = _noise(300, 2, 8)
+    stepped, at_once = (
+        _judge(8, seeds=(3, 4), actions=FORCE if continuous else PUSHES, max_episode_steps=300) for _ in range(2)
+    )
+    returns, steps = torch.zeros(2, 8, dtype=torch.float64), iter(noise)
+    for step in noise:
+        transition = stepped.step(_act(stepped.observation, step, continuous=continuous))
+        returns += transition.reward * transition.valid
+    assert torch.equal(at_once.returns_of(lambda seen: _act(seen, next(steps), continuous=continuous)), returns)
+    assert len(returns.unique()) > 2
+    assert torch.equal(at_once.force, stepped.force)
+
+
+def test_a_force_that_is_no_number_ends_what_it_returns():
+    judge = _judge(2, actions=FORCE, max_episode_steps=9)
+    assert judge.returns_of(lambda _: torch.tensor([[[float("nan")], [1.0]]])).tolist() == [[1.0, 9.0]]
