@@ -122,7 +122,7 @@ class PPO(Algorithm[PPORecipe, PPORows]):
             "approx_kl": kl,
             "clip_fraction": losses.weighted_sum(clipped, batch.weight),
         }
-        return Loss(total, terms, stop=kl > self.kl_limit)
+        return Loss(total, terms, stop=None if self.section.target_kl is None else kl > self.kl_limit)
 
     def _value_loss(self, value: Float[Tensor, "S B"], batch: PPORows) -> Float[Tensor, "S"]:
         if self.section.value_clip_range is None:

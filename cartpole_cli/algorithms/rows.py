@@ -43,15 +43,18 @@ class Packing:
 
     def take(self, rows: RowsT) -> RowsT:
         """A rollout's rows as minibatches [S, M, B, ...], where padding weighs nothing."""
-        taken = {name: self.take_column(column) for name, column in rows.columns().items()}
+        columns = rows.columns()
+        taken = dict(zip(columns, self.take_columns(*columns.values()), strict=True))
         return replace(rows, **taken | {"weight": taken["weight"] * self.mask})
 
-    def take_column(self, column: Tensor) -> Tensor:
-        """A rollout's column [S, T, N, ...] as minibatches [S, M, B, ...]."""
-        num_seeds, num_rows = column.shape[0], column.shape[1] * column.shape[2]
-        first_row = torch.arange(num_seeds, device=column.device) * num_rows
+    def take_columns(self, *columns: Tensor) -> list[Tensor]:
+        """Columns of a rollout, [S, T, N, ...], as minibatches [S, M, B, ...]."""
+        num_seeds, num_rows = columns[0].shape[0], columns[0].shape[1] * columns[0].shape[2]
+        first_row = torch.arange(num_seeds, device=self.index.device) * num_rows
         index = (self.index + first_row[:, None, None]).flatten()
-        return column.flatten(0, 2).index_select(0, index).view(*self.index.shape, *column.shape[3:])
+        return [
+            column.flatten(0, 2).index_select(0, index).view(*self.index.shape, *column.shape[3:]) for column in columns
+        ]
 
     def split(self, rows: RowsT) -> list[RowsT]:
         """Minibatches [S, M, B, ...] as M records of rows [S, B, ...]."""
@@ -72,7 +75,7 @@ def for_valid_rows(
 ) -> Float[Tensor, "S T N *rest"]:
     """function(*columns) of the valid rows, part by part; zeros elsewhere."""
     packing = pack(valid, ROWS_PER_PART).filled()
-    taken = [packing.take_column(column) for column in columns]
+    taken = packing.take_columns(*columns)
     values = torch.cat([function(*(column[:, m] for column in taken)) for m in range(packing.index.shape[1])], dim=1)
     num_rows = valid[0].numel()
     place = torch.where(packing.mask, packing.index, num_rows).flatten(1)

@@ -22,7 +22,7 @@ def uniform(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
 def used(packing: Packing, row: Tensor) -> list[list[int]]:
     """The rows each seed uses, in order."""
-    return [taken[mask].tolist() for taken, mask in zip(packing.take_column(row), packing.mask, strict=True)]
+    return [taken[mask].tolist() for taken, mask in zip(packing.take_columns(row)[0], packing.mask, strict=True)]
 
 
 def test_in_order_the_valid_rows_come_first_and_keep_their_order():
@@ -84,7 +84,7 @@ def test_a_size_beyond_the_number_of_rows_makes_one_padded_minibatch():
 
 def test_take_picks_each_seeds_own_rows_with_all_their_columns():
     column = torch.arange(24.0).view(2, 3, 2, 2)
-    taken = pack(VALID, 4).take_column(column)
+    taken = pack(VALID, 4).take_columns(column)[0]
     assert taken.shape == (2, 2, 4, 2)
     assert taken[0, 0].tolist() == [[0, 1], [4, 5], [6, 7], [10, 11]]  # rows 0 2 3 5 of seed 0
     assert taken[1, 0].tolist() == [[12, 13], [14, 15], [16, 17], [18, 19]]  # rows 0 1 2 3 of seed 1
@@ -95,19 +95,19 @@ def test_padding_repeats_a_valid_row():
     """Garbage of an invalid row, even times weight 0, could be nan."""
     for key in (None, uniform((2, 3, 2))):
         packing = pack(VALID, 4, key)
-        rows_in_padding = packing.take_column(ROW)[0][~packing.mask[0]].tolist()
+        rows_in_padding = packing.take_columns(ROW)[0][0][~packing.mask[0]].tolist()
         assert len(rows_in_padding) == 4
         assert set(rows_in_padding) <= {0, 2, 3, 5}
 
 
 def test_take_keeps_columns_of_the_same_rows_together():
     packing = pack(VALID, 4, uniform((2, 3, 2)))
-    assert torch.equal(packing.take_column(ROW * 10.0), packing.take_column(ROW) * 10.0)
+    assert torch.equal(packing.take_columns(ROW * 10.0)[0], packing.take_columns(ROW)[0] * 10.0)
 
 
 def test_take_keeps_a_seeds_rows_out_of_another_seed():
     column = torch.tensor([1.0, 2.0]).view(2, 1, 1).expand(2, 3, 2)
-    taken = pack(VALID, 4, uniform((2, 3, 2))).take_column(column)
+    taken = pack(VALID, 4, uniform((2, 3, 2))).take_columns(column)[0]
     assert taken.flatten(1).unique(dim=1).tolist() == [[1.0], [2.0]]
 
 
@@ -135,7 +135,7 @@ def test_take_packs_all_columns_lets_padding_weigh_nothing_and_leaves_other_numb
     taken = packing.take(rows)
     assert torch.equal(taken.weight, packing.mask * 0.5)
     assert torch.equal(taken.valid, packing.mask)
-    assert torch.equal(taken.number, packing.take_column(ROW) * 1.0)
+    assert torch.equal(taken.number, packing.take_columns(ROW)[0] * 1.0)
     assert torch.equal(taken.observation, torch.stack([taken.number, -taken.number], dim=3))
     assert taken.of_seed is rows.of_seed
     assert taken.of_episode is rows.of_episode
