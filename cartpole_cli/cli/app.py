@@ -1,11 +1,8 @@
 """The command line: argv in, text out, exit codes. Each command lives in a module of its own."""
 
-import atexit
 import errno
-import gc
 import io
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -37,6 +34,8 @@ app.add_typer(recipes_app, name="recipes")
 
 def _print_version(wanted: bool | None) -> None:
     if wanted:
+        from importlib.metadata import version
+
         print(version("cartpole-cli"))
         raise typer.Exit
 
@@ -48,12 +47,6 @@ def _options(
     ] = None,
 ) -> None:
     """Train cart-pole policies and ship them to a web page."""
-
-
-def _collect_garbage_rarely() -> None:
-    """Importing torch makes a million objects and no garbage: looking for some, then and at exit, costs a third."""
-    gc.set_threshold(50_000, 20, 100)
-    atexit.register(gc.freeze)
 
 
 def _print_any_name() -> None:
@@ -72,7 +65,6 @@ def _run() -> None:
 
 def main() -> None:
     """Run the command line: user errors are lines on stderr and exit code 2, never a traceback."""
-    _collect_garbage_rarely()
     _print_any_name()
     try:
         _run()

@@ -116,7 +116,7 @@ def _tell_ended(run: "Resumable", *, quiet: bool, as_json: bool) -> "Summary | S
 
     from cartpole_cli.cli.train_outcome import describe_rest
 
-    console = Console(stderr=as_json, quiet=quiet, highlight=False)
+    console = Console(stderr=as_json, quiet=quiet, highlight=False, emoji=False)
     summary = run.summary()
     _print(console, describe_rest(summary, run.recipe.trainer.num_steps, run.changed))
     _report(console, summary, run.recipe, as_json=as_json)
@@ -126,7 +126,7 @@ def _tell_ended(run: "Resumable", *, quiet: bool, as_json: bool) -> "Summary | S
 def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool) -> "Summary | StudySummary":
     from cartpole_cli.cli.train_display import PipeConsole
 
-    console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False)
+    console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False, emoji=False)
     _print(console, f"{recipe.algorithm.name} on {printable(recipe.environment.id)}, {_seeds(recipe.seeds)}")
 
     import torch  # a second, so something is said before it

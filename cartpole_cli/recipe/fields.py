@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cartpole_cli.errors import CartpoleError, did_you_mean
+from cartpole_cli.recipe.documentation import documentation_of
 from cartpole_cli.recipe.recipe import Recipe
 
 
@@ -39,8 +40,12 @@ class Entry:
     model: type[BaseModel]
 
     @property
+    def _name(self) -> str:
+        return self.key.rpartition(".")[2]
+
+    @property
     def field(self) -> FieldInfo:
-        return self.model.model_fields[self.key.rpartition(".")[2]]
+        return self.model.model_fields[self._name]
 
     @property
     def default(self) -> str | None:
@@ -54,7 +59,7 @@ class Entry:
 
     @property
     def sentence(self) -> str:
-        return " ".join((self.field.description or "").split())
+        return " ".join(documentation_of(self.model).get(self._name, "").split())
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -30,9 +30,7 @@ Interval = Annotated[float, Field(ge=0.1, le=MAX_SECONDS)]
 class Part(BaseModel):
     """A table of a suite: every field known, typed and documented."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Pushing(Part):
