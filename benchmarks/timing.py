@@ -30,9 +30,10 @@ def pin_to_one_core() -> None:
 
 
 def run(command: Sequence[str]) -> Process:
-    """Run a command that has to succeed."""
+    """Run a command that has to succeed, with compiled modules kept, as they are where a package is installed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     assert child.stdout is not None
     output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
