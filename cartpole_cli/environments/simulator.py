@@ -1,6 +1,5 @@
 """The native backend: S x N cart-poles stepped as one tensor computation on the training device."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +43,8 @@ class CartPoleSimulator:
         shape = (self.num_seeds, num_envs)
         self.physics = Physics.constant(PHYSICS, *shape, device=self.device, dtype=dtype)
         self.task, self.actions = task, task.actions
-        limits = [task.position_limit, math.inf, task.angle_limit, math.inf]
+        largest = torch.finfo(dtype).max
+        limits = [task.position_limit, largest, min(task.angle_limit, largest), largest]
         self._limits = torch.tensor(limits, device=self.device, dtype=dtype).view(4, 1, 1)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
@@ -90,10 +90,10 @@ class CartPoleSimulator:
         self.force, self.seconds = self._force(action), self.physics.time_step
         next_state = self._advance(self.force)
         self.elapsed = self.elapsed + 1
-        going_on = (next_state.abs() <= self._limits).all(dim=0)  # not so for nan, too
-        truncated = (self.elapsed >= self.max_episode_steps) & going_on
+        going_on = (next_state.abs() - self._limits).amax(dim=0) <= 0  # not so for nan, too
+        late = self.elapsed >= self.max_episode_steps
         terminated = ~going_on
-        ended = terminated | truncated
+        ended = terminated | late
         next_observation = self._observed(next_state)  # before the next episode draws noise of its own
         starts = self._next_starts(ended)
         self.elapsed = self.elapsed.masked_fill(ended, 0)
@@ -103,7 +103,7 @@ class CartPoleSimulator:
             reward=self._reward(next_state),
             next_observation=next_observation,
             terminated=terminated,
-            truncated=truncated,
+            truncated=late & going_on,
             valid=self._valid,
         )
 
@@ -123,7 +123,7 @@ class CartPoleSimulator:
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude
         if isinstance(self.actions, Discrete):
-            return (action.to(self.dtype) - 0.5) * self.physics.force_range
+            return action * self.physics.force_range - magnitude
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
