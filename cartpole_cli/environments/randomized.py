@@ -49,6 +49,8 @@ class RandomizedCartPole(CartPoleSimulator):
         self._place: int
         self._next: _Episodes | None
         self._is_disturbed = bool(conditions.push_rate or conditions.change_rate)
+        rates = [conditions.push_rate, conditions.change_rate]
+        self._rates = torch.tensor(rates, device=streams.device, dtype=dtype).view(2, 1, 1)
         shape = (len(streams.seeds), num_envs)
         self._late = torch.zeros(conditions.max_delay, *shape, dtype=dtype, device=streams.device)
         super().__init__(streams, num_envs, task, max_episode_steps=max_episode_steps, dtype=dtype)
@@ -67,7 +69,7 @@ class RandomizedCartPole(CartPoleSimulator):
         rows = _rows_of(ended)
         if self._next is None:
             self._next = self._episodes_of(derive(self._keys, NEXT_EPISODE))
-        elif self._is_begun.take(rows).any():
+        elif _take(self._is_begun, rows).any():
             begun = _rows_of(self._is_begun)
             self._next.put_(begun, self._episodes_of(derive(_take(self._keys, begun), NEXT_EPISODE)))
             self._is_begun.zero_()
@@ -99,7 +101,7 @@ class RandomizedCartPole(CartPoleSimulator):
 
     def _begin(self, rows: Int[Tensor, "K"], episodes: "_Episodes") -> None:
         """Those of these episodes that are of the environments at these places among all."""
-        self._is_begun.index_fill_(0, rows, True)
+        self._is_begun.view(-1).index_fill_(0, rows, True)
         self._keys = _put(self._keys, rows, _take(episodes.keys, rows))
         self._set_values(_put(self._values, rows, _take(episodes.values, rows)))
         if len(self._late):
@@ -115,7 +117,7 @@ class RandomizedCartPole(CartPoleSimulator):
         self._set_values(values)
         self._decisions, self._place = None, 0
         self._next = None
-        self._is_begun = torch.zeros(keys.numel(), dtype=torch.bool, device=self.device)
+        self._is_begun = torch.zeros_like(keys, dtype=torch.bool)
 
     def _set_values(self, values: Float[Tensor, "V S N"]) -> None:
         self._values = values
@@ -149,16 +151,16 @@ class RandomizedCartPole(CartPoleSimulator):
         """The state after this decision's pushes, before which physics may change."""
         if self._decisions is None or self._place == STEPS_PER_BLOCK:
             self._decisions, self._place = self._decisions_of(self._keys, self.elapsed), 0
-        push, change, strength = self._decisions[self._place].unbind()
+        decision = self._decisions[self._place]
         self._place += 1
+        is_pushed, changes = (decision[:2] < self._rates * seconds).unbind()
         if self._conditions.change_rate:
-            rows = _rows_of(change < self._conditions.change_rate * seconds)
+            rows = _rows_of(changes)
             if len(rows):
                 keys = derive(_take(self._keys, rows), _take(self.elapsed, rows))
                 self._set_values(_put(self._values, rows, self._values_of(keys)))
         if self._conditions.push_rate:
-            is_pushed = push < self._conditions.push_rate * seconds
-            state = self._conditions.push(state, (is_pushed * strength).to(self.dtype))
+            state = self._conditions.push(state, (is_pushed * decision[2]).to(self.dtype))
         return state
 
     @property

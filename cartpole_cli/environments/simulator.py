@@ -59,7 +59,7 @@ class CartPoleSimulator:
         check_divides(self.num_envs, group_size)
         starts = self._first_starts()
         self.num_resets += 1
-        self.reset_to(_rows(starts))
+        self.reset_to(starts.movedim(0, -1))
         self.fork(group_size)
 
     def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
@@ -114,11 +114,11 @@ class CartPoleSimulator:
     @property
     def observation(self) -> Float[Tensor, "S N 4"]:
         if self._observation is None:
-            self._observation = self._observed(self.state)
+            self._observation = self._observed(self.state).contiguous()
         return self._observation
 
     def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
-        return _rows(state)
+        return state.movedim(0, -1)
 
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude
@@ -179,7 +179,3 @@ class CartPoleSimulator:
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-def _rows(state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
-    return state.movedim(0, -1).contiguous()
