@@ -1,5 +1,6 @@
 """The native backend: S x N cart-poles stepped as one tensor computation on the training device."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,8 +44,7 @@ class CartPoleSimulator:
         shape = (self.num_seeds, num_envs)
         self.physics = Physics.constant(PHYSICS, *shape, device=self.device, dtype=dtype)
         self.task, self.actions = task, task.actions
-        largest = torch.finfo(dtype).max
-        limits = [task.position_limit, largest, min(task.angle_limit, largest), largest]
+        limits = [task.position_limit, math.inf, task.angle_limit, math.inf]
         self._limits = torch.tensor(limits, device=self.device, dtype=dtype).view(4, 1, 1)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
@@ -90,7 +90,7 @@ class CartPoleSimulator:
         self.force, self.seconds = self._force(action), self.physics.time_step
         next_state = self._advance(self.force)
         self.elapsed = self.elapsed + 1
-        going_on = (next_state.abs() - self._limits).amax(dim=0) <= 0  # not so for nan, too
+        going_on = (next_state.abs() - self._limits).amax(dim=0) <= 0  # not so for nan and infinity, too
         late = self.elapsed >= self.max_episode_steps
         terminated = ~going_on
         ended = terminated | late
