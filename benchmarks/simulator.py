@@ -4,6 +4,8 @@ Both take random actions and start ended episodes anew by themselves (Gymnasium'
 a step on it, which is counted as if it were one). CPU seconds of the process, so that others on the machine do not
 matter much; medians of repetitions that alternate between the two.
 
+A second table has what recipes/unbreakable.toml trains in, beside the same number of plain cart-poles.
+
 python benchmarks/simulator.py
 python benchmarks/simulator.py --tiny       # does it run at all?
 """
@@ -22,11 +24,15 @@ import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
+from cartpole_cli.environments.build import build_environment
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams
+from cartpole_cli.recipe.files import find_recipe, load_recipe
 
 SIZES = (1, 8, 64, 1024, 16384)
 NUM_ACTIONS = 64
+Stepping = tuple[Callable[[Any], Any], list[Any]]
+"""What steps, and the actions it takes."""
 
 
 def steps_per_second(step: Callable[[Any], Any], actions: list[Any], num_envs: int, num_steps: int) -> float:
@@ -36,18 +42,36 @@ def steps_per_second(step: Callable[[Any], Any], actions: list[Any], num_envs: i
     return num_envs * num_steps / (time.process_time() - started)
 
 
-def row(num_envs: int, num_steps: int, repeats: int) -> str:
-    """A line of the table."""
-    ours = CartPoleSimulator(Streams([0]), num_envs)
+def beside_gymnasium(num_envs: int, num_steps: int, repeats: int) -> str:
+    """A line of the first table."""
     theirs = CartPoleVectorEnv(num_envs=num_envs)
     theirs.reset(seed=0)
-    actions = np.random.default_rng(0).integers(2, size=(NUM_ACTIONS, num_envs))
-    our_actions, their_actions = list(torch.from_numpy(actions).unsqueeze(1)), list(actions)
+    actions = random_actions(num_envs)
+    ours = CartPoleSimulator(Streams([0]), num_envs)
+    return row(
+        (ours.step, list(torch.from_numpy(actions).unsqueeze(1))),
+        (theirs.step, list(actions)),
+        num_envs,
+        num_steps,
+        repeats,
+    )
+
+
+def beside_plain(num_envs: int, num_steps: int, repeats: int) -> str:
+    """A line of the second table."""
+    environment = load_recipe(find_recipe("unbreakable"), []).environment.model_copy(update={"num_envs": num_envs})
+    actions = list(torch.from_numpy(random_actions(num_envs)).unsqueeze(1))
+    randomized, plain = build_environment(environment, Streams([0])), CartPoleSimulator(Streams([0]), num_envs)
+    return row((randomized.step, actions), (plain.step, actions), num_envs, num_steps, repeats)
+
+
+def random_actions(num_envs: int) -> Any:
+    return np.random.default_rng(0).integers(2, size=(NUM_ACTIONS, num_envs))
+
+
+def row(ours: Stepping, theirs: Stepping, num_envs: int, num_steps: int, repeats: int) -> str:
     speeds = [
-        (
-            steps_per_second(ours.step, our_actions, num_envs, num_steps),
-            steps_per_second(theirs.step, their_actions, num_envs, num_steps),
-        )
+        (steps_per_second(*ours, num_envs, num_steps), steps_per_second(*theirs, num_envs, num_steps))
         for _ in range(repeats)
     ]
     our_median, their_median = (statistics.median(column) for column in zip(*speeds, strict=True))
@@ -65,10 +89,15 @@ def main() -> None:
     torch.set_num_threads(1)
     versions = f"torch {version('torch')}, gymnasium {version('gymnasium')}, numpy {version('numpy')}"
     print(f"steps per second, one core of {platform.machine()}, {versions}, Python {platform.python_version()}\n")
-    print("| environments | native simulator | CartPoleVectorEnv | ratio |\n|---|---|---|---|")
-    for num_envs in SIZES:
-        num_steps = 10 if options.tiny else min(2000, 5_000_000 // num_envs)
-        print(row(num_envs, num_steps, 1 if options.tiny else options.repeats), flush=True)
+    tables = {
+        "| environments | native simulator | CartPoleVectorEnv | ratio |": beside_gymnasium,
+        "\n| environments | unbreakable's | native simulator | ratio |": beside_plain,
+    }
+    for head, line in tables.items():
+        print(f"{head}\n|---|---|---|---|")
+        for num_envs in SIZES:
+            num_steps = 10 if options.tiny else min(2000, 5_000_000 // num_envs)
+            print(line(num_envs, num_steps, 1 if options.tiny else options.repeats), flush=True)
 
 
 if __name__ == "__main__":

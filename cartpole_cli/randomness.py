@@ -77,22 +77,27 @@ def derive(key: Int[Tensor, "*#keys"], counter: Int[Tensor, "*#keys"] | int) -> 
     SplitMix64 (Steele, Lea and Flood 2014) at place `counter` of the sequence that begins at `key`. All of it is
     integer arithmetic element by element: the same numbers on every device, wherever an element stands.
     """
-    if isinstance(counter, int):
-        counter = torch.tensor(counter, device=key.device)
-    state: Tensor = key + counter * GOLDEN_GAMMA
-    for shift, factor in zip((30, 27), MIX_FACTORS, strict=True):
-        state = (state ^ _shifted(state, shift)) * factor
-    return state ^ _shifted(state, 31)
+    state = _multiplied(key, counter)
+    state ^= _shifted(state, 31)
+    return state
 
 
 def uniform_of(key: Int[Tensor, "*keys"], count: int) -> Float[Tensor, "{count} *keys"]:
-    """`count` uniform numbers in [0, 1) for each key."""
+    """`count` uniform numbers in [0, 1) for each key: the upper 24 bits of what is derived."""
     places = torch.arange(1, count + 1, device=key.device).view(-1, *[1] * key.dim())
-    bits: Tensor = _shifted(derive(key.expand(count, *key.shape), places), 40)
-    return bits.to(torch.float32) * 2.0**-24
+    bits = _shifted(_multiplied(key, places), 40)  # the last shift of `derive` leaves these bits alone
+    return bits.to(torch.float32).mul_(2.0**-24)
+
+
+def _multiplied(key: Int[Tensor, "*#keys"], counter: Int[Tensor, "*#keys"] | int) -> Int[Tensor, "..."]:
+    """SplitMix64 up to its last shift."""
+    state: Tensor = torch.add(key, counter, alpha=GOLDEN_GAMMA)
+    for shift, factor in zip((30, 27), MIX_FACTORS, strict=True):
+        state ^= _shifted(state, shift)
+        state *= factor
+    return state
 
 
 def _shifted(state: Int[Tensor, "*keys"], shift: int) -> Int[Tensor, "*keys"]:
     """To the right, with zeros coming in."""
-    kept: Tensor = (state >> shift) & (2 ** (64 - shift) - 1)
-    return kept
+    return (state >> shift).bitwise_and_(2 ** (64 - shift) - 1)

@@ -41,8 +41,7 @@ class Physics:
         dtype: torch.dtype = torch.float32,
     ) -> "Physics":
         """The same values in every environment of the given shape."""
-        rows = {name: torch.full((), value, device=device, dtype=dtype) for name, value in values.items()}
-        return cls(**{name: row.expand(shape) for name, row in rows.items()})
+        return cls(**{name: torch.full(shape, value, device=device, dtype=dtype) for name, value in values.items()})
 
     def select(self, environments: Int[Tensor, "N"]) -> "Physics":
         """The physics of the given environments, along the last axis."""
@@ -72,6 +71,13 @@ class Physics:
         """c0, c1 of the length c0 - c1 cos^2 theta that turns the pole's torque per mass into its acceleration, m."""
         return self.pole_half_length * (4.0 / 3.0), self.lever
 
+    @cached_property
+    def slowing(self) -> tuple[Float[Tensor, "4 *environments"], Float[Tensor, "4 *environments"]]:
+        """What drag leaves of each number of a state in a time step, and below what the number comes to rest."""
+        nothing = torch.zeros_like(self.cart_drag)
+        drags = torch.stack([nothing, self.cart_drag, nothing, self.pole_drag])
+        return 1 - drags * self.time_step, REST * (drags > 0).to(drags.dtype)
+
 
 def cart_pole_step(
     state: Float[Tensor, "4 *environments"], force: Float[Tensor, "*environments"], physics: Physics
@@ -99,14 +105,6 @@ def drag(state: Float[Tensor, "4 *environments"], physics: Physics) -> Float[Ten
 
     Those below 0.0001 (m/s, rad/s) come to rest, where there is any drag.
     """
-    x, x_dot, theta, theta_dot = state.unbind()
-    slowed = [
-        _slowed(velocity, coefficient, physics.time_step)
-        for velocity, coefficient in ((x_dot, physics.cart_drag), (theta_dot, physics.pole_drag))
-    ]
-    return torch.stack([x, slowed[0], theta, slowed[1]])
-
-
-def _slowed(velocity: Tensor, coefficient: Tensor, time_step: Tensor) -> Float[Tensor, "*environments"]:
-    slower = velocity * (1 - coefficient * time_step)
-    return slower.masked_fill((slower.abs() < REST) & (coefficient > 0), 0.0)
+    kept, rest = physics.slowing
+    slower = state * kept
+    return slower.masked_fill_(slower.abs() < rest, 0.0)

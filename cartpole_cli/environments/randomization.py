@@ -22,10 +22,15 @@ class Range:
     high: float
     logarithmic: bool = False
 
+    @property
+    def log_ratio(self) -> float:
+        """Of the bounds, where logarithms are uniform; else 0."""
+        return math.log(self.high / self.low) if self.logarithmic else 0.0
+
     def at(self, share: Float[Tensor, "*draws"]) -> Float[Tensor, "*draws"]:
         """The number below which that share of all numbers are."""
         if self.logarithmic:
-            return self.low * (share * math.log(self.high / self.low)).exp()
+            return self.low * (share * self.log_ratio).exp()
         return self.low + (self.high - self.low) * share
 
 
@@ -46,17 +51,12 @@ class Push:
         self, state: Float[Tensor, "4 *environments"], strength: Float[Tensor, "*environments"]
     ) -> Float[Tensor, "4 *environments"]:
         """The state after pushes of that strength, positive to the right; 0 is none."""
-        x, x_dot, theta, theta_dot = state.unbind()
-        tipped = (theta + self.angle * strength).clamp(-self.angle_limit, self.angle_limit)
-        stands = theta.abs() <= self.angle_limit
-        return torch.stack(
-            [
-                x,
-                x_dot + self.velocity * strength,
-                torch.where(stands, tipped, theta),
-                theta_dot + self.angular_velocity * strength,
-            ]
-        )
+        per_strength = [0.0, self.velocity, self.angle, self.angular_velocity]
+        pushed = state + strength * strength.new_tensor(per_strength).view(4, *[1] * strength.dim())
+        theta = state[2]
+        tipped = pushed[2].clamp(-self.angle_limit, self.angle_limit)
+        pushed[2] = torch.where(theta.abs() <= self.angle_limit, tipped, theta)
+        return pushed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +114,12 @@ class Conditions:
         return math.ceil(self._range("hold").high)
 
     @property
+    def is_held(self) -> bool:
+        """Whether any decision lasts another number of steps than one."""
+        hold = self._range("hold")
+        return (hold.low, hold.high) != (1, 1)
+
+    @property
     def max_delay(self) -> int:
         """The most decisions a force may be late."""
         return int(self._range("delay").high)
@@ -125,18 +131,19 @@ class Conditions:
 
     def sample(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
         """An episode's values, in the order of `STANDARD`."""
-        rows = [self._range(name).at(row) for name, row in zip(STANDARD, share, strict=True)]
-        delay = self._range("delay")
-        rows[DELAY] = delay.low + (share[DELAY] * (delay.high - delay.low + 1)).floor()
-        return torch.stack(rows)
+        ranges = [self._range(name) for name in STANDARD]
+        bounds = [(each.low, each.high - each.low, each.log_ratio) for each in ranges]
+        column = [3, len(ranges), *[1] * (share.dim() - 1)]
+        low, width, log_ratio = share.new_tensor(bounds).T.reshape(column).unbind()
+        values = torch.where(log_ratio > 0, low * (share * log_ratio).exp(), low + width * share)
+        delay = ranges[DELAY]
+        values[DELAY] = delay.low + (share[DELAY] * (delay.high - delay.low + 1)).floor()
+        return values
 
-    def pushes(
-        self, share: Float[Tensor, "2 *environments"], seconds: Float[Tensor, "*environments"]
-    ) -> Float[Tensor, "*environments"]:
-        """Strengths of the pushes in as many seconds: 0 where there is none, negative to the left."""
-        side = torch.where(share[1] < 0.5, -1.0, 1.0)
-        strength = self.push_strength.at((share[1] * 2) % 1)
-        return torch.where(share[0] < self.push_rate * seconds, side * strength, 0.0)
+    def strength(self, share: Float[Tensor, "*pushes"]) -> Float[Tensor, "*pushes"]:
+        """Of pushes: negative to the left."""
+        side = torch.where(share < 0.5, -1.0, 1.0)
+        return side * self.push_strength.at((share * 2) % 1)
 
     def _range(self, name: str) -> Range:
         value = float(STANDARD[name])

@@ -1,6 +1,7 @@
 """The native backend beyond CartPole-v1: other physics, pushes, delays and starts in every episode, and swing-up."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor
 from cartpole_cli.environments.interface import check_divides
 from cartpole_cli.environments.physics import Physics, cart_pole_step, drag
 from cartpole_cli.environments.randomization import Conditions, Starts
-from cartpole_cli.environments.simulator import CartPoleSimulator
+from cartpole_cli.environments.simulator import STEPS_PER_BLOCK, CartPoleSimulator
 from cartpole_cli.randomness import Streams, derive, uniform_of
-from cartpole_cli.tasks import MAX_EPISODE_STEPS, PHYSICS, STANDARD, Task
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD, Task
 
 NEXT_EPISODE, START, VALUES, NOISE = -1, -2, -3, -4
 """What is derived from an episode's key besides the keys of its decisions, 0, 1, 2, ..."""
@@ -41,9 +42,16 @@ class RandomizedCartPole(CartPoleSimulator):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._conditions, self.position_limit = conditions, task.position_limit
+        self._keys: Tensor
+        self._values: Tensor
+        self._late: Tensor
+        self._decisions: Tensor | None
+        self._place: int
+        self._next: _Episodes | None
+        self._is_disturbed = bool(conditions.push_rate or conditions.change_rate)
+        rates = [conditions.push_rate, conditions.change_rate]
+        self._rates = torch.tensor(rates, device=streams.device, dtype=dtype).view(2, 1, 1)
         shape = (len(streams.seeds), num_envs)
-        self._keys = torch.zeros(shape, dtype=torch.int64, device=streams.device)
-        self._values = torch.zeros(len(STANDARD), *shape, dtype=dtype, device=streams.device)
         self._late = torch.zeros(conditions.max_delay, *shape, dtype=dtype, device=streams.device)
         super().__init__(streams, num_envs, task, max_episode_steps=max_episode_steps, dtype=dtype)
 
@@ -51,17 +59,23 @@ class RandomizedCartPole(CartPoleSimulator):
         """As in CartPole-v1, with what the last reset drew for an environment's first episode."""
         super().reset_to(state, elapsed)
         self._reached = self.state
-        rows = torch.arange(self._keys.numel(), device=self.device)
-        self._begin(rows, self._keys_of_reset(self.num_resets - 1).view(-1))
+        keys = self._keys_of_reset(self.num_resets - 1)
+        self._go_on_with(keys, self._values_of(keys), torch.zeros_like(self._late))
 
     def _first_starts(self) -> Float[Tensor, "4 S N"]:
         return self._starts(self._keys_of_reset(self.num_resets))
 
     def _next_starts(self, ended: Bool[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
-        rows = ended.view(-1).nonzero().squeeze(1)
-        keys = derive(self._keys.view(-1)[rows], NEXT_EPISODE)
-        self._begin(rows, keys)
-        return _put(torch.zeros_like(self._values[:4]), rows, self._starts(keys))
+        rows = _rows_of(ended)
+        if self._next is None:
+            self._next = self._episodes_of(derive(self._keys, NEXT_EPISODE))
+        elif _take(self._is_begun, rows).any():
+            begun = _rows_of(self._is_begun)
+            self._next.put_(begun, self._episodes_of(derive(_take(self._keys, begun), NEXT_EPISODE)))
+            self._is_begun.zero_()
+        if len(rows):
+            self._begin(rows, self._next)
+        return self._next.starts
 
     def _keys_of_reset(self, reset: int) -> Int[Tensor, "S N"]:
         of_seeds = self.streams.keys("episodes", reset).unsqueeze(1)
@@ -70,40 +84,83 @@ class RandomizedCartPole(CartPoleSimulator):
     def _starts(self, keys: Int[Tensor, "*episodes"]) -> Float[Tensor, "4 *episodes"]:
         return self._conditions.starts.at(uniform_of(derive(keys, START), Starts.NUM_DRAWS)).to(self.dtype)
 
-    def _begin(self, rows: Int[Tensor, "K"], keys: Int[Tensor, "K"]) -> None:
-        """Episodes of these keys in the environments at these places among all."""
-        self._keys = _put(self._keys, rows, keys)
-        self._late = _put(self._late, rows, self._late.new_zeros(len(self._late), len(rows)))
-        self._draw_values(rows, keys)
+    def _values_of(self, keys: Int[Tensor, "*episodes"]) -> Float[Tensor, "V *episodes"]:
+        return self._conditions.sample(uniform_of(derive(keys, VALUES), len(STANDARD)).to(self.dtype))
 
-    def _draw_values(self, rows: Int[Tensor, "K"], keys: Int[Tensor, "K"]) -> None:
-        share = uniform_of(derive(keys, VALUES), len(STANDARD)).to(self.dtype)
-        self._set_values(_put(self._values, rows, self._conditions.sample(share)))
+    def _decisions_of(
+        self, keys: Int[Tensor, "*episodes"], elapsed: Int[Tensor, "*episodes"] | int
+    ) -> Float[Tensor, "B 3 *episodes"]:
+        """Of a block of decisions: shares of which the small ones mean a push or a change, and how strong it pushes."""
+        steps = torch.arange(STEPS_PER_BLOCK, device=self.device).view(-1, *[1] * keys.dim())
+        push, side, change = uniform_of(derive(keys, elapsed + steps), 3)
+        return torch.stack([push, change, self._conditions.strength(side)], dim=1)
+
+    def _episodes_of(self, keys: Int[Tensor, "*episodes"]) -> "_Episodes":
+        decisions = self._decisions_of(keys, 0) if self._is_disturbed else None
+        return _Episodes(keys, self._starts(keys), self._values_of(keys), decisions)
+
+    def _begin(self, rows: Int[Tensor, "K"], episodes: "_Episodes") -> None:
+        """Those of these episodes that are of the environments at these places among all."""
+        self._is_begun.view(-1).index_fill_(0, rows, True)
+        self._keys = _put(self._keys, rows, _take(episodes.keys, rows))
+        self._set_values(_put(self._values, rows, _take(episodes.values, rows)))
+        if len(self._late):
+            self._late = self._late.flatten(-2).index_fill(-1, rows, 0.0).view_as(self._late)
+        if self._decisions is not None and episodes.decisions is not None:
+            rest = self._decisions[self._place :]
+            rest.flatten(-2).index_copy_(-1, rows, _take(episodes.decisions[: len(rest)], rows))
+
+    def _go_on_with(
+        self, keys: Int[Tensor, "S N"], values: Float[Tensor, "V S N"], late: Float[Tensor, "D S N"]
+    ) -> None:
+        self._keys, self._late = keys, late
+        self._set_values(values)
+        self._decisions, self._place = None, 0
+        self._next = None
+        self._is_begun = torch.zeros_like(keys, dtype=torch.bool)
 
     def _set_values(self, values: Float[Tensor, "V S N"]) -> None:
         self._values = values
-        self.physics = Physics(*values[: len(PHYSICS)])
-        self._hold, self._delay, self._noise = values[len(PHYSICS) :]
+        *physics, self._hold, delay, self._noise = values.unbind()
+        self.physics = Physics(*physics)
+        self._delay = delay.long().unsqueeze(0)
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
-        keys = derive(self._keys, self.elapsed)
-        share = uniform_of(keys, 3)
-        num_steps = (self._hold * (self.elapsed + 1)).floor() - (self._hold * self.elapsed).floor()
-        seconds = num_steps * self.physics.time_step
-        if self._conditions.change_rate:
-            rows = (share[2] < self._conditions.change_rate * seconds).view(-1).nonzero().squeeze(1)
-            self._draw_values(rows, keys.view(-1)[rows])
-        state = self.state
-        if self._conditions.push_rate:
-            state = self._conditions.push(state, self._conditions.pushes(share[:2], seconds).to(self.dtype))
-        forces = torch.cat([force.unsqueeze(0), self._late])
-        self._late = forces[:-1]
-        applied = forces.gather(0, self._delay.long().unsqueeze(0)).squeeze(0)
-        self.force, self.seconds = applied, num_steps * self.physics.time_step
-        for step in range(self._conditions.max_hold):
-            moved = drag(cart_pole_step(state, applied, self.physics), self.physics)
-            state = torch.where(num_steps > step, moved, state)
+        state, num_steps, seconds = self.state, None, self.physics.time_step
+        if self._conditions.is_held:
+            num_steps = (self._hold * (self.elapsed + 1)).floor() - (self._hold * self.elapsed).floor()
+            seconds = num_steps * seconds
+        if self._is_disturbed:
+            state = self._disturbed(state, seconds)
+        if len(self._late):
+            forces = torch.cat([force.unsqueeze(0), self._late])
+            self._late = forces[:-1]
+            force = forces.gather(0, self._delay).squeeze(0)
+        self.force, self.seconds = force, self.physics.time_step
+        if num_steps is None:
+            state = drag(cart_pole_step(state, force, self.physics), self.physics)
+        else:
+            self.seconds = num_steps * self.seconds
+            for step in range(self._conditions.max_hold):
+                moved = drag(cart_pole_step(state, force, self.physics), self.physics)
+                state = torch.where(num_steps > step, moved, state)
         self._reached = state
+        return state
+
+    def _disturbed(self, state: Float[Tensor, "4 S N"], seconds: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
+        """The state after this decision's pushes, before which physics may change."""
+        if self._decisions is None or self._place == STEPS_PER_BLOCK:
+            self._decisions, self._place = self._decisions_of(self._keys, self.elapsed), 0
+        decision = self._decisions[self._place]
+        self._place += 1
+        is_pushed, changes = (decision[:2] < self._rates * seconds).unbind()
+        if self._conditions.change_rate:
+            rows = _rows_of(changes)
+            if len(rows):
+                keys = derive(_take(self._keys, rows), _take(self.elapsed, rows))
+                self._set_values(_put(self._values, rows, self._values_of(keys)))
+        if self._conditions.push_rate:
+            state = self._conditions.push(state, (is_pushed * decision[2]).to(self.dtype))
         return state
 
     @property
@@ -136,14 +193,12 @@ class RandomizedCartPole(CartPoleSimulator):
             return
         super().fork(group_size)
         first = torch.arange(self.num_envs, device=self.device) // group_size * group_size
-        self._keys, self._late = self._keys[:, first], self._late[..., first]
-        self._set_values(self._values[..., first])
+        self._go_on_with(self._keys[:, first], self._values[..., first], self._late[..., first])
 
     def keep_seeds(self, indices: Sequence[int]) -> None:
         super().keep_seeds(indices)
         kept = list(indices)
-        self._keys, self._late = self._keys[kept], self._late[:, kept]
-        self._set_values(self._values[:, kept])
+        self._go_on_with(self._keys[kept], self._values[:, kept], self._late[:, kept])
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
@@ -153,10 +208,36 @@ class RandomizedCartPole(CartPoleSimulator):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        self._keys = state["keys"].to(self.device)
-        self._late = state["late"].to(self.device, self.dtype)
-        self._set_values(state["values"].to(self.device, self.dtype))
+        values, late = (state[name].to(self.device, self.dtype) for name in ("values", "late"))
+        self._go_on_with(state["keys"].to(self.device), values, late)
         return super().load_state_dict(state)
+
+
+@dataclass(frozen=True, slots=True)
+class _Episodes:
+    """What episodes begin with; `decisions` is a block of those where any is disturbed."""
+
+    keys: Int[Tensor, "*episodes"]
+    starts: Float[Tensor, "4 *episodes"]
+    values: Float[Tensor, "V *episodes"]
+    decisions: Float[Tensor, "B 3 *episodes"] | None
+
+    def put_(self, rows: Int[Tensor, "K"], others: "_Episodes") -> None:
+        """Other episodes at these places, in this memory."""
+        for name in self.__slots__:
+            ours, theirs = getattr(self, name), getattr(others, name)
+            if ours is not None:
+                ours.flatten(-2).index_copy_(-1, rows, theirs)
+
+
+def _rows_of(mask: Bool[Tensor, "S N"]) -> Int[Tensor, "K"]:
+    """Places among all environments."""
+    return mask.view(-1).nonzero().squeeze(1)
+
+
+def _take(tensor: Tensor, rows: Int[Tensor, "K"]) -> Tensor:
+    """What stands at some places among all environments, along the last two axes together."""
+    return tensor.flatten(-2).index_select(-1, rows)
 
 
 def _put(tensor: Tensor, rows: Int[Tensor, "K"], values: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class CartPoleSimulator:
         check_divides(self.num_envs, group_size)
         starts = self._first_starts()
         self.num_resets += 1
-        self.reset_to(_rows(starts))
+        self.reset_to(starts.movedim(0, -1))
         self.fork(group_size)
 
     def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
@@ -90,10 +90,10 @@ class CartPoleSimulator:
         self.force, self.seconds = self._force(action), self.physics.time_step
         next_state = self._advance(self.force)
         self.elapsed = self.elapsed + 1
-        going_on = (next_state.abs() <= self._limits).all(dim=0)  # not so for nan, too
-        truncated = (self.elapsed >= self.max_episode_steps) & going_on
+        going_on = (next_state.abs() - self._limits).amax(dim=0) <= 0  # not so for nan and infinity, too
+        late = self.elapsed >= self.max_episode_steps
         terminated = ~going_on
-        ended = terminated | truncated
+        ended = terminated | late
         next_observation = self._observed(next_state)  # before the next episode draws noise of its own
         starts = self._next_starts(ended)
         self.elapsed = self.elapsed.masked_fill(ended, 0)
@@ -103,7 +103,7 @@ class CartPoleSimulator:
             reward=self._reward(next_state),
             next_observation=next_observation,
             terminated=terminated,
-            truncated=truncated,
+            truncated=late & going_on,
             valid=self._valid,
         )
 
@@ -114,16 +114,16 @@ class CartPoleSimulator:
     @property
     def observation(self) -> Float[Tensor, "S N 4"]:
         if self._observation is None:
-            self._observation = self._observed(self.state)
+            self._observation = self._observed(self.state).contiguous()
         return self._observation
 
     def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
-        return _rows(state)
+        return state.movedim(0, -1)
 
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
         magnitude = self.physics.force_magnitude
         if isinstance(self.actions, Discrete):
-            return (action.to(self.dtype) - 0.5) * self.physics.force_range
+            return action * self.physics.force_range - magnitude
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
@@ -179,7 +179,3 @@ class CartPoleSimulator:
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-def _rows(state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
-    return state.movedim(0, -1).contiguous()
