@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class Evaluation:
             "mean_return": self.mean,
             "std_return": float(np.std(self.returns)),
             "min_return": min(self.returns),
-            "median_return": float(np.median(self.returns)),
+            "median_return": median(self.returns),
             "max_return": max(self.returns),
             "ci95": list(self.estimate.interval),
             "returns": list(self.returns),
