@@ -139,5 +139,5 @@ def play(
         if watch is not None:
             watch(action, transition, running)
         total += torch.where(running, transition.reward.cpu(), 0.0)
-        running = running & ~(transition.terminated | transition.truncated).cpu()
+        running &= ~(transition.terminated | transition.truncated).cpu()
     return total
