@@ -88,7 +88,8 @@ class GymnasiumCartPole:
         """One step of every environment: its reward, and whether it terminated or was truncated."""
         self._action = action
         if isinstance(self.actions, Discrete):
-            state, reward, terminated, truncated, _ = self._environment.step(action.cpu().numpy().reshape(-1))
+            pushes = action.cpu().numpy().reshape(-1) > 0  # also of a policy with more actions
+            state, reward, terminated, truncated, _ = self._environment.step(pushes.astype(np.int64))
         else:
             newtons = self.force.flatten().numpy()
             self._environment.force_mag = np.abs(newtons)

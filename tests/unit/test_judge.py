@@ -173,3 +173,9 @@ def test_the_returns_of_first_episodes_are_those_of_the_steps(continuous: bool) 
 def test_a_force_that_is_no_number_ends_what_it_returns():
     judge = _judge(2, actions=FORCE, max_episode_steps=9)
     assert judge.returns_of(lambda _: torch.tensor([[[float("nan")], [1.0]]])).tolist() == [[1.0, 9.0]]
+
+
+def test_an_action_beyond_the_second_pushes_to_the_right():
+    """A checkpoint of another task must cost a score, not a traceback."""
+    third, second = (_judge(3).returns_of(lambda _, a=action: torch.full((1, 3), a)) for action in (2, 1))
+    assert torch.equal(third, second)
