@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
@@ -19,7 +19,7 @@ MIX_FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
 
 class Streams:
-    """The random streams of S seeds.
+    """The random streams of S seeds; equal ones share their numbers, which are drawn once.
 
     Args:
         seeds: one non-negative integer per seed.
@@ -29,6 +29,10 @@ class Streams:
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", *, name: str = "cartpole") -> None:
         self.seeds = tuple(seeds)
+        self._distinct = tuple(dict.fromkeys(seeds))
+        self._places = None
+        if len(self._distinct) < len(self.seeds):
+            self._places = torch.tensor([self._distinct.index(seed) for seed in seeds], device=device)
         self.device = torch.device(device)
         self.name = name
 
@@ -42,32 +46,37 @@ class Streams:
 
     def integer(self, index: int, stream: str, *counters: int) -> int:
         """A 64-bit integer for seed number `index`: a seed for someone else's generator."""
-        return self._key(index, stream, counters) % 2**64
+        return self._key(self.seeds[index], stream, counters) % 2**64
 
     def keys(self, stream: str, *counters: int) -> Int[Tensor, "S"]:
         """A key for `derive` and `uniform_of` per seed."""
-        keys = [self.integer(index, stream, *counters) for index in range(len(self.seeds))]
-        return torch.tensor([key - 2**63 for key in keys], dtype=torch.int64, device=self.device)
+        keys = [self._key(seed, stream, counters) % 2**64 - 2**63 for seed in self._distinct]
+        return self._of_each(torch.tensor(keys, dtype=torch.int64))
 
     def uniform(self, stream: str, *counters: int, shape: Sequence[int]) -> Float[Tensor, "S *block"]:
         """Uniform numbers in [0, 1), shape [S, *shape]."""
         draws = [generator.random(tuple(shape), np.float32) for generator in self._generators(stream, counters)]
-        return torch.from_numpy(np.stack(draws)).to(self.device)
+        return self._of_each(torch.from_numpy(np.stack(draws)))
 
     def normal(self, stream: str, *counters: int, shape: Sequence[int]) -> Float[Tensor, "S *block"]:
         """Standard normal numbers, shape [S, *shape]."""
         draws = [
             generator.standard_normal(tuple(shape), np.float32) for generator in self._generators(stream, counters)
         ]
-        return torch.from_numpy(np.stack(draws)).to(self.device)
+        return self._of_each(torch.from_numpy(np.stack(draws)))
+
+    def _of_each(self, of_distinct: Shaped[Tensor, "_ *block"]) -> Shaped[Tensor, "S *block"]:
+        """What was drawn once for each distinct seed, for all of them."""
+        there = of_distinct.to(self.device)
+        return there if self._places is None else there[self._places]
 
     def _generators(self, stream: str, counters: Sequence[int]) -> list[np.random.Generator]:
-        keys = [self._key(index, stream, counters) for index in range(len(self.seeds))]
+        keys = [self._key(seed, stream, counters) for seed in self._distinct]
         return [np.random.Generator(np.random.Philox(key=key)) for key in keys]
 
-    def _key(self, index: int, stream: str, counters: Sequence[int]) -> int:
+    def _key(self, seed: int, stream: str, counters: Sequence[int]) -> int:
         """Philox takes 128 bits as its key; torch's own CPU generator would use 32 of them, and keys collide."""
-        name = f"{self.seeds[index]}:{self.name}/{stream}:{','.join(map(str, counters))}"
+        name = f"{seed}:{self.name}/{stream}:{','.join(map(str, counters))}"
         return int.from_bytes(blake2b(name.encode(), digest_size=16).digest(), "big")
 
 

@@ -102,7 +102,7 @@ def _resumed(run: "Resumable", device: "torch.device", console: "Console") -> "S
     from cartpole_cli.runs.session import Session
 
     session = Session.resume(run, device=device, tell=tell)
-    steps = sum(run.progress.env_steps for run in session.runs.values())
+    steps = sum(run.progress.env_steps for run in session.runs)
     done = f"{session.trainer.iteration} iterations, {steps} steps"
     _print(console, f"resuming {printable(str(run.directory.path))} after {done}")
     for note in run.notes:
@@ -165,14 +165,14 @@ def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
     from cartpole_cli.cli.train_display import TrainingDisplay
     from cartpole_cli.cli.train_views import Goal
 
-    runs, under_way = session.runs.values(), session.trainer.streams.seeds
+    under_way = session.trainer.members
     display = TrainingDisplay(
         console,
         Goal.of(session.trainer),
         num_seeds=len(session.recipe.seeds),
-        steps_before=sum(run.progress.env_steps for run in runs),
-        left=[run.progress for run in runs if run.progress.finished and run.seed not in under_way],
-        best=session.runs[session.recipe.trainer.seed].progress.best_return,
+        steps_before=sum(run.progress.env_steps for run in session.runs),
+        left=[run.progress for member, run in enumerate(session.runs) if member not in under_way],
+        best=session.runs[0].progress.best_return,
     )
     with session, _stop_on_signal(session, display), display:
         for report in session.reports():

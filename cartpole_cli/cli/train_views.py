@@ -171,8 +171,8 @@ class StudyView:
 
     def see(self, report: Report) -> None:
         self._iteration = report.iteration
-        self._newest |= {seed.seed: seed for seed in report.seeds}
-        evaluated = {seed.seed: seed.evaluation.mean for seed in report.seeds if seed.evaluation is not None}
+        self._newest |= {seed.member: seed for seed in report.seeds}
+        evaluated = {seed.member: seed.evaluation.mean for seed in report.seeds if seed.evaluation is not None}
         self._held_out |= evaluated
         self.evaluated = bool(evaluated)
         returns = [seed.episode_return for seed in report.seeds if seed.episode_return is not None]

@@ -43,10 +43,11 @@ def _edits_of_seeds(before: Recipe, edited: Recipe, directory: RunDirectory) -> 
 def _budget_problems(before: Recipe, after: Recipe, state: dict[str, Any]) -> Iterator[Problem]:
     """What asks seeds to go on that cannot: last.pth has no weights of those that have left the computation."""
     old, new, trainer = before.trainer, after.trainer, state["trainer"]
-    gone = {seed: run for seed, run in state["runs"].items() if seed not in trainer["seeds"]}
+    left_it = [member for member in range(len(before.seeds)) if member not in trainer["members"]]
+    gone = {before.seeds[member]: state["runs"][member] for member in left_it}
     if new.num_steps != old.num_steps:
-        steps = dict(zip(trainer["seeds"], trainer["env_steps"].tolist(), strict=True))
-        under_way = [count for seed, count in steps.items() if not state["runs"][seed]["finished"]]
+        steps = dict(zip(trainer["members"], trainer["env_steps"].tolist(), strict=True))
+        under_way = [count for member, count in steps.items() if not state["runs"][member]["finished"]]
         done = max(under_way, default=min(steps.values()))
         if new.num_steps <= done:
             yield "trainer.num_steps", new.num_steps, f"the run has done {done} already; allowed: more than that"

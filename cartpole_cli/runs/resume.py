@@ -66,7 +66,7 @@ class Resumable:
         """How one that has ended did end, from its files: what `Session.finish` returned then."""
         assert self.state is not None
         runs = seed_runs(self.recipe, self.directory, self.state)
-        summaries = [each.summary(_final_evaluation(each.directory)) for each in runs.values()]
+        summaries = [each.summary(_final_evaluation(each.directory)) for each in runs]
         if len(summaries) == 1:
             return summaries[0]
         seconds = {key: self.state[key] for key in ("seconds", "evaluation_seconds")}

@@ -225,15 +225,15 @@ def _without_returns(evaluation: Evaluation) -> dict[str, Any]:
     return {key: value for key, value in evaluation.as_plain_data().items() if key != "returns"}
 
 
-def seed_runs(recipe: Recipe, directory: RunDirectory, state: dict[str, Any] | None) -> dict[int, SeedRun]:
-    """A run for each seed of a recipe, as last.pth left them, or new."""
+def seed_runs(recipe: Recipe, directory: RunDirectory, state: dict[str, Any] | None) -> list[SeedRun]:
+    """A run for each seed of a recipe, in order, as last.pth left them, or new."""
     is_study = recipe.trainer.num_seeds > 1
-    return {
-        seed: SeedRun(
+    return [
+        SeedRun(
             recipe.for_seed(seed),
             directory.of_seed(seed) if is_study else directory,
-            state["runs"][seed] if state else None,
+            state["runs"][member] if state else None,
             study=directory.path.name if is_study else None,
         )
-        for seed in recipe.seeds
-    }
+        for member, seed in enumerate(recipe.seeds)
+    ]

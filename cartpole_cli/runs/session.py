@@ -62,18 +62,16 @@ class Session:
         self._shared = self._seconds, trainer.evaluator.seconds
         self._manifest = manifest
         self.runs = seed_runs(recipe, directory, state)
-        for seed, solved, finished in zip(
-            trainer.streams.seeds, trainer.solved, trainer.finished.tolist(), strict=True
-        ):
-            progress = self.runs[seed].progress
+        for member, solved, finished in zip(trainer.members, trainer.solved, trainer.finished.tolist(), strict=True):
+            progress = self.runs[member].progress
             progress.finished, progress.solved = finished, solved and finished
         self._lock = FolderLock(directory.path)
         try:
             if digest_of(directory.last) != (before and before.digest):
                 raise CartpoleError(f"{directory.path}: another process has just trained it; ask again")
             if before is not None and before.trains_otherwise:
-                for place, seed in enumerate(trainer.streams.seeds):
-                    if self.runs[seed].set_best_aside(tell):
+                for place, member in enumerate(trainer.members):
+                    if self.runs[member].set_best_aside(tell):
                         trainer.selection.best_score[place] = NO_SCORE
             self._begin(tell)
         except BaseException:
@@ -97,7 +95,7 @@ class Session:
             CartpoleError: the environment or the folder cannot be made.
         """
         import_module_of(recipe.environment.id)
-        trainer = _build_trainer(recipe, recipe.seeds, device)
+        trainer = _build_trainer(recipe, range(len(recipe.seeds)), device)
         settings = recipe.trainer
         suffix = f"x{settings.num_seeds}" if settings.num_seeds > 1 else f"s{settings.seed}"
         directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
@@ -117,14 +115,15 @@ class Session:
                 at work in the folder.
         """
         state, manifest = run.state, resumed_manifest(run.manifest, run.recipe, device)
-        trainer = _build_trainer(run.recipe, state["trainer"]["seeds"] if state else run.recipe.seeds, device)
         same_episodes = True
         try:
+            members = state["trainer"]["members"] if state else range(len(run.recipe.seeds))
+            trainer = _build_trainer(run.recipe, members, device)
             if state is not None:
                 same_episodes = trainer.load_state_dict(state["trainer"])
                 trainer.evaluator.seconds = state["evaluation_seconds"]
             session = cls(run.recipe, trainer, run.directory, device=device, manifest=manifest, before=run, tell=tell)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {one_line(error)}") from error
         if not same_episodes:
             tell("note: not every environment could be put back into its episode; new ones have begun there")
@@ -138,11 +137,11 @@ class Session:
         if self._is_study:
             write_file(self.directory.recipe, self.recipe.to_toml().encode())
             self._write_study_manifest("running")
-        for run in self.runs.values():
+        for run in self.runs:
             run.write_recipe()
         self._save_last()
         modes = wandb_modes(self.recipe.logger)
-        for run in self.runs.values():
+        for run in self.runs:
             run.open(self.trainer.iteration, self._manifest, tell, modes)
 
     def __enter__(self) -> "Session":
@@ -157,7 +156,7 @@ class Session:
         self._close()
 
     def _close(self) -> None:
-        for run in self.runs.values():
+        for run in self.runs:
             run.close()
         self.trainer.environment.close()
         self._lock.release()
@@ -182,7 +181,7 @@ class Session:
         self._save_last()
         seconds = {"seconds": self._seconds, "evaluation_seconds": self.trainer.evaluator.seconds}
         finals = self._final_evaluations()
-        summaries = [run.finish(finals.get(run.seed)) for run in self.runs.values()]
+        summaries = [run.finish(finals.get(member)) for member, run in enumerate(self.runs)]
         if not self._is_study:
             return summaries[0]
         summary = summarize_study(self.directory, summaries, **seconds)
@@ -195,7 +194,7 @@ class Session:
         before, self._shared = self._shared, (self._seconds, self.trainer.evaluator.seconds)
         share = [(now - then) / len(report.seeds) for now, then in zip(self._shared, before, strict=True)]
         for place, seed in enumerate(report.seeds):
-            self.runs[seed.seed].record(report.iteration, seed, self.trainer.policy, place, *share)
+            self.runs[seed.member].record(report.iteration, seed, self.trainer.policy, place, *share)
         if report.iteration % self.recipe.trainer.checkpoint_every == 0:
             self._save_last()
 
@@ -206,22 +205,25 @@ class Session:
             "trainer": self.trainer.state_dict(),
             "seconds": self._seconds,
             "evaluation_seconds": self.trainer.evaluator.seconds,
-            "runs": {seed: run.state_dict() for seed, run in self.runs.items()},
+            "runs": [run.state_dict() for run in self.runs],
         }
         save_checkpoint(self.directory.last, state)
 
     def _final_evaluations(self) -> dict[int, Evaluation]:
-        """The final score of each seed that has finished with a best.pth, all played at once."""
-        finished = [run for run in self.runs.values() if run.progress.finished]
-        scored = [run for run in finished if run.directory.best.exists() or run.directory.best_metadata.exists()]
+        """The final score of each member that has finished with a best.pth, all played at once."""
+        scored = {
+            member: run
+            for member, run in enumerate(self.runs)
+            if run.progress.finished and (run.directory.best.exists() or run.directory.best_metadata.exists())
+        }
         if not scored:
             return {}
-        policy = PolicyNetwork.stack([load_policy(run.directory.best, self.device) for run in scored])
-        seeds = [run.seed for run in scored]
-        return dict(zip(seeds, self.trainer.evaluator.final(policy, Streams(seeds, self.device)), strict=True))
+        policy = PolicyNetwork.stack([load_policy(run.directory.best, self.device) for run in scored.values()])
+        streams = Streams([run.seed for run in scored.values()], self.device)
+        return dict(zip(scored, self.trainer.evaluator.final(policy, streams), strict=True))
 
     def _write_manifests(self, status: str) -> None:
-        for run in self.runs.values():
+        for run in self.runs:
             run.write_manifest(status)
         if self._is_study:
             self._write_study_manifest(status)
@@ -230,12 +232,12 @@ class Session:
         progress = {
             "status": status,
             "seconds": round(self._seconds, 3),
-            "env_steps": sum(run.progress.env_steps for run in self.runs.values()),
+            "env_steps": sum(run.progress.env_steps for run in self.runs),
         }
         write_json(self.directory.manifest, self._manifest | progress)
 
 
-def _build_trainer(recipe: Recipe, seeds: Sequence[int], device: torch.device) -> Trainer:
+def _build_trainer(recipe: Recipe, members: Sequence[int], device: torch.device) -> Trainer:
     if recipe.trainer.render_every:
         check_can_film()
-    return build_trainer([recipe.for_seed(seed) for seed in seeds], device)
+    return build_trainer([recipe.for_seed(recipe.seeds[member]) for member in members], device)

@@ -9,6 +9,8 @@ from cartpole_cli.training.evaluation import Evaluation
 class SeedReport:
     """What one iteration did to one seed."""
 
+    member: int
+    """Its place among those that the trainer began with; of two members the seed may be the same."""
     seed: int
     env_steps: int
     episodes: int

@@ -49,6 +49,7 @@ class Trainer:
         self.optimizer, self.streams, self.settings = optimizer, streams, settings
         self.learning_rate = learning_rate
         num_seeds = len(streams.seeds)
+        self.members = list(range(num_seeds))
         self.iteration = 0
         self.env_steps: Int[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.int64, device=streams.device)
         self.finished: Bool[Tensor, "S"] = torch.zeros(num_seeds, dtype=torch.bool, device=streams.device)
@@ -79,6 +80,7 @@ class Trainer:
         if len(going_on) == len(self.streams.seeds):
             return
         self.streams, self.algorithm = self.streams.select(going_on), self.algorithm.select(going_on)
+        self.members = [self.members[index] for index in going_on]
         self.learning_rate = self.learning_rate[going_on]
         self.environment.keep_seeds(going_on)
         self.policy.keep_seeds(going_on)
@@ -147,6 +149,7 @@ class Trainer:
             numbers = {name: values[index] for name, values in diagnostics.items()}
             seeds.append(
                 SeedReport(
+                    member=self.members[index],
                     seed=self.streams.seeds[index],
                     env_steps=env_steps[index],
                     episodes=int(episodes[index]),
@@ -171,7 +174,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All that the next iteration depends on: plain data and live tensors, to be written or copied at once."""
         return {
-            "seeds": list(self.streams.seeds),
+            "members": list(self.members),
             "policy": self.policy.state_dict(),
             "reference": None if self.reference is self.policy else self.reference.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -188,14 +191,15 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where `state_dict` was taken; whether the episodes under way go on, or new ones had to begin.
 
-        The trainer's seeds have to be those of `state["seeds"]`. Its budget may be another one: see `finished_seeds`.
+        The trainer has to be made of `state["members"]`, those that were still in it. Its budget may be another one:
+        see `finished_seeds`.
         """
         self.policy.load_state_dict(state["policy"])
         if self.reference is not self.policy:
             self.reference.load_state_dict(state["reference"])
         self.optimizer.load_state_dict(state["optimizer"])
         same_episodes = self.environment.load_state_dict(state["environment"])
-        self.iteration = state["iteration"]
+        self.members, self.iteration = list(state["members"]), state["iteration"]
         device = self.streams.device
         self.env_steps = state["env_steps"].clone().to(device)
         self.solved, self.failed = list(state["solved"]), list(state["failed"])

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_an_iteration_goes_through_with_shapes_checked(algorithm: Any) -> None:
 def test_a_seed_is_its_solo_run(algorithm: Any, task: str) -> None:
     study, solo = _trainer(algorithm, task, SEEDS), _trainer(algorithm, task, SEEDS[1:2])
     for together, alone in zip(islice(study.iterations(), 4), islice(solo.iterations(), 4), strict=True):
-        assert repr(together.seeds[1]) == repr(alone.seeds[0])
+        assert repr(replace(together.seeds[1], member=0)) == repr(alone.seeds[0])
     for stacked, own in zip(study.policy.parameters(), solo.policy.parameters(), strict=True):
         assert torch.equal(stacked[1:2], own)
         assert not torch.equal(stacked[0:1], own)

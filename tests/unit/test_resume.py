@@ -451,7 +451,7 @@ def test_a_last_checkpoint_of_other_shapes_is_one_line(tmp_path: Path) -> None:
         Session.resume(run, device=CPU, tell=print)
 
 
-@pytest.mark.parametrize("missing", ["runs", "trainer", "env_steps", "solved", "seeds"])
+@pytest.mark.parametrize("missing", ["runs", "trainer", "env_steps", "solved", "members"])
 def test_a_last_checkpoint_without_what_a_training_needs_is_one_line(missing: str, tmp_path: Path) -> None:
     cut_short(create(recipe_of(), tmp_path, "run"), 2)
     path = tmp_path / "run" / "last.pth"

@@ -344,7 +344,7 @@ def test_films_are_made_every_so_many_iterations_and_every_tracker_is_told(tmp_p
     log = SimpleNamespace(
         log=lambda record: told.append(("numbers", record["iteration"])), log_video=log_video, close=lambda: None
     )
-    session.runs[3]._trackers += [log, log]
+    session.runs[0]._trackers += [log, log]
     with session:
         for _ in session.reports():
             pass

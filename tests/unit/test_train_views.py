@@ -30,7 +30,7 @@ def seed(number: int, env_steps: int, *, held_out: float | None = None, **change
         "failure": None,
         "finished": False,
     }
-    return SeedReport(seed=number, env_steps=env_steps, **fields | changes)
+    return SeedReport(member=number, seed=number, env_steps=env_steps, **fields | changes)
 
 
 def study(*reports: Report, num_seeds: int = 4) -> StudyView:
