@@ -23,6 +23,7 @@ LAYERS = [
     ["deploy"],
     ["scoring"],
     ["plots"],
+    ["sweep"],
     ["cli"],
     ["__main__"],
 ]
@@ -62,6 +63,11 @@ MAY_SEE_RECIPES = {"cli/train.py", "cli/recipes.py"} | {
         "runs/manifest",
         "scoring/candidates",
         "scoring/scorecard",
+        "sweep/search",
+        "sweep/dimensions",
+        "sweep/space",
+        "sweep/trials",
+        "sweep/finalists",
     )
 }
 

@@ -13,6 +13,7 @@ from cartpole_cli.cli.export import export
 from cartpole_cli.cli.plot import plot
 from cartpole_cli.cli.recipes import recipes_app
 from cartpole_cli.cli.streams import EXIT_BROKEN_PIPE, forget_stdout
+from cartpole_cli.cli.sweep import sweep
 from cartpole_cli.cli.train import train
 from cartpole_cli.errors import CartpoleError, memory_asked
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(train)
+app.command()(sweep)
 app.command()(best)
 app.command(name="eval")(evaluate)
 app.command()(plot)

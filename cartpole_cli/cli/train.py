@@ -1,9 +1,7 @@
 """`cartpole train`."""
 
 import json
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cartpole_cli.cli.completion import complete_device, complete_override, complete_recipe, complete_run
+from cartpole_cli.cli.signals import EXIT_INTERRUPTED, stop_on_signal
 from cartpole_cli.cli.streams import tell
 from cartpole_cli.cli.train_outcome import as_argument
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
-    from cartpole_cli.cli.train_display import TrainingDisplay
     from cartpole_cli.cli.train_outcome import Task
     from cartpole_cli.recipe.recipe import Recipe
     from cartpole_cli.runs.resume import Resumable
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     Opener = Callable[[torch.device, Console], Session]
 
 EXIT_NO_RESULT = 1
-EXIT_INTERRUPTED = 130
 
 
 def train(
@@ -174,7 +171,7 @@ def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
         left=[run.progress for member, run in enumerate(session.runs) if member not in under_way],
         best=session.runs[0].progress.best_return,
     )
-    with session, _stop_on_signal(session, display), display:
+    with session, stop_on_signal(session.request_stop, display.acknowledge), display:
         for report in session.reports():
             display.update(report)
         display.say("scoring the best checkpoint")
@@ -214,28 +211,6 @@ def _device_hint(asked: str, chosen: str) -> str:
     if chosen == "cpu":
         return " (each step is tiny: on a GPU, starting it would cost more than computing it; --device chooses)"
     return " (each step is tiny, and starting it costs more than computing it: --device cpu is usually faster)"
-
-
-@contextmanager
-def _stop_on_signal(session: "Session", display: "TrainingDisplay") -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks the run to stop at its next report; a second one ends it at once."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def stop(_number: int, _frame: object) -> None:
-        session.request_stop()
-        restore()
-        display.acknowledge("stopping after this iteration; Ctrl-C again stops at once")
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        restore()
 
 
 def _print(console: "Console", text: str) -> None:

@@ -24,3 +24,10 @@ def number(value: float) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """As in "40 s", "12 min" and "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

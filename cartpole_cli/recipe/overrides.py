@@ -37,7 +37,7 @@ def parse(text: str) -> Override:
         tag = VARIANTS[parts[0]][0] if parts[0] in VARIANTS else ""
         default = DEFAULT_VARIANTS[parts[0]] if parts[1:] == [tag] else None
         return Override(parts, default, to_default=default is None)
-    return Override(parts, _value(given))
+    return Override(parts, value_of(given))
 
 
 def new_tables(data: dict[str, Any], key: list[str]) -> Iterator[str]:
@@ -64,7 +64,7 @@ def apply(data: dict[str, Any], changes: Sequence[Override]) -> None:
             _set(data, change.key, change.value)
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     if text.strip() == "null":
         return None
     try:

@@ -1,0 +1,224 @@
+"""`cartpole sweep`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from cartpole_cli.cli.completion import complete_device, complete_override, complete_recipe, complete_run
+from cartpole_cli.cli.signals import EXIT_INTERRUPTED, stop_on_signal
+from cartpole_cli.cli.streams import tell
+from cartpole_cli.cli.train_outcome import as_argument
+from cartpole_cli.errors import CartpoleError, memory_asked, printable
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+    from cartpole_cli.sweep.search import Search
+    from cartpole_cli.sweep.sweep import Sweep
+
+
+class Sampler(StrEnum):
+    """Where settings come from."""
+
+    GRID = "grid"
+    RANDOM = "random"
+    TPE = "tpe"
+
+
+class Metric(StrEnum):
+    """What a seed is scored by."""
+
+    MEAN_HELD_OUT = "mean_held_out"
+    FINAL = "final"
+
+
+def sweep(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SEARCH.toml] [KEY=VALUES]...",
+            help="A search file; fields and the values to try, as in trainer.learning_rate=log(1e-4,1e-1) or "
+            "algorithm.num_epochs=4,8; KEY=VALUE changes the recipe of all trials.",
+            show_default=False,
+            autocompletion=complete_override,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's name or path; default: reinforce.", autocompletion=complete_recipe)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="SWEEP", help="Go on with a search, by its folder or name.", autocompletion=complete_run),
+    ] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="Default: random. tpe needs the [sweep] extra.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Settings to try; default: 64, or the whole grid.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds per setting; default: 4.")] = None,
+    metric: Annotated[
+        Metric | None, typer.Option(help="Held-out return on average over the budget (default), or the last one.")
+    ] = None,
+    finalists: Annotated[
+        int | None, typer.Option(help="Best settings to train again on new seeds; default: 5; 0: none.")
+    ] = None,
+    confirm_seeds: Annotated[int | None, typer.Option(help="New seeds per finalist; default: 32.")] = None,
+    sampler_seed: Annotated[int | None, typer.Option(help="Seed of what is drawn of the space; default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same as trainer.seed=SEED: the first seed trained with.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="The search's folder in the runs folder.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the search and how long it would take, and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Search for a recipe's best numbers: many settings, each with some seeds, trained as one computation.
+
+    VALUES: a,b,c or choice(a,b,c); range(1,10); interval(low,high); log(low,high), short for
+    tag(log,interval(low,high)).
+
+    The best settings are then trained on new seeds, beside the recipe as it was. best.toml is the best one's recipe.
+    """
+    options = {
+        "sampler": sampler and sampler.value,
+        "trials": trials,
+        "seeds": seeds,
+        "metric": metric and metric.value,
+        "finalists": finalists,
+        "confirm_seeds": confirm_seeds,
+        "sampler_seed": sampler_seed,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    if resume is not None:
+        if words or recipe or name or given or seed is not None:
+            raise CartpoleError("--resume goes on with the search as it was, in its own folder: leave the others out")
+        _exit(_run(None, resume, device, runs_dir, None, quiet=quiet, as_json=as_json))
+    from cartpole_cli.sweep.sampler import check_sampler
+    from cartpole_cli.sweep.search import make_search
+
+    files = [word for word in words or () if "=" not in word and word.endswith(".toml")]
+    if len(files) > 1:
+        raise CartpoleError(f"{files[1]}: a second search file; expected one")
+    changes = [word for word in words or () if word not in files]
+    changes += [f"trainer.{key}={value}" for key, value in (("seed", seed), ("device", device)) if value is not None]
+    search = make_search(Path(files[0]) if files else None, recipe, changes, given)
+    check_sampler(search)
+    if dry_run:
+        _tell_plan(search)
+        return
+    _exit(_run(search, None, device, runs_dir, name, quiet=quiet, as_json=as_json))
+
+
+def _exit(is_done: bool) -> NoReturn:
+    raise typer.Exit(0 if is_done else EXIT_INTERRUPTED)
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    from cartpole_cli.training.build import choose_device
+
+    torch.set_num_threads(1)
+    device = choose_device(name)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return device
+
+
+def _tell_plan(search: "Search") -> None:
+    """The search as a file, and what it would cost."""
+    from cartpole_cli.cli.words import count, duration
+    from cartpole_cli.sweep.estimate import plan
+
+    found = plan(search, _device(search.recipe.trainer.device))
+    print(search.to_toml(), end="")
+    settings = search.settings
+    parts = f"{count(search.num_trials, 'trial')} x {count(settings.seeds, 'seed')}"
+    if settings.finalists:
+        parts += f", then {settings.finalists} finalists and the recipe x {count(settings.confirm_seeds, 'seed')}"
+    print(f"# {parts}: {count(found.num_computations, 'computation')} of trials")
+    print(f"# about {duration(found.seconds)} for whole budgets, without evaluations (measured on one iteration)")
+
+
+def _run(
+    search: "Search | None",
+    resume: str | None,
+    device: str | None,
+    runs_dir: Path,
+    name: str | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> bool:
+    """Run or resume a search; whether it has ended."""
+    from cartpole_cli.cli.train_display import PipeConsole
+
+    console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False, emoji=False)
+    if search is not None:
+        trials = f"{search.num_trials:,} trials x {search.settings.seeds} seeds"
+        _print(console, f"{search.recipe.algorithm.name} on {printable(search.recipe.environment.id)}, {trials}")
+
+    from cartpole_cli.sweep.sweep import Sweep
+
+    if search is not None:
+        work = Sweep.create(
+            search, device=_device(search.recipe.trainer.device), runs_dir=runs_dir, name=name, tell=tell
+        )
+    else:
+        work = Sweep.resume(_folder(str(resume), runs_dir), device=(device and _device(device)) or None, tell=tell)
+        _print(console, f"resuming {printable(str(work.folder.path))} after {len(work.trials)} trials")
+    again = f"interrupted; to go on: cartpole sweep --resume {as_argument(work.folder.path)}"
+    try:
+        _follow(work, console)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        tell(again)
+        if isinstance(error, BrokenPipeError):
+            raise
+        return False
+    except (MemoryError, RuntimeError) as error:
+        asked = memory_asked(error)
+        if asked is None:
+            raise
+        raise CartpoleError(f"not enough memory ({asked}) for the trials of one computation") from error
+    if work.report is None:
+        tell(again)
+        return False
+    _show(work, console)
+    if as_json:
+        print(json.dumps(work.report.as_plain_data()))
+    return True
+
+
+def _folder(name: str, runs_dir: Path) -> Path:
+    return next((path for path in (Path(name), runs_dir / name) if path.is_dir()), Path(name))
+
+
+def _follow(work: "Sweep", console: "Console") -> None:
+    from cartpole_cli.cli.sweep_display import SweepDisplay
+
+    if work.search.recipe.logger.type != "disabled":
+        tell("note: trials are not logged to W&B; finalists are")
+    display = SweepDisplay(console, work.search.num_trials)
+    with work, stop_on_signal(work.request_stop, display.acknowledge), display:
+        for progress in work.run():
+            display.update(progress)
+
+
+def _show(work: "Sweep", console: "Console") -> None:
+    """What was found, and what to do with it."""
+    from cartpole_cli.cli.sweep_display import describe, finalists_table
+
+    assert work.report is not None
+    if work.report.outcomes:
+        console.print(finalists_table(work.report))
+    for line in describe(work.report):
+        _print(console, line)
+    _print(console, f"next: cartpole train --recipe {as_argument(work.folder.best)}")
+    _print(console, f"      cartpole plot {as_argument(work.folder.path)}")
+
+
+def _print(console: "Console", text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,120 @@
+"""What a person sees of a search: a bar on a terminal, plain lines elsewhere; in the end a table."""
+
+import os
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from cartpole_cli.estimate import Estimate
+from cartpole_cli.sweep.report import WORDS, SweepReport
+from cartpole_cli.sweep.sweep import Progress as SweepProgress
+
+SECONDS_BETWEEN_LINES = 2.0
+STDERR = 2
+EQUAL = "not distinguishable"
+
+
+class SweepDisplay:
+    """Follows a search. A context manager: the bar is taken down on exit."""
+
+    def __init__(self, console: Console, num_trials: int) -> None:
+        self._console, self._num_trials = console, num_trials
+        self._is_panel = console.is_terminal and not console.is_dumb_terminal
+        self._last_line, self._last_done = time.perf_counter(), -1
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("left, at most:"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=1.0)
+        self._stage, self._notice = "", ""
+
+    def __enter__(self) -> "SweepDisplay":
+        if self._is_panel:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_panel:
+            self._progress.stop()
+
+    def update(self, progress: SweepProgress) -> None:
+        """Show how far it is."""
+        line, now = self._line(progress), time.perf_counter()
+        if self._is_panel:
+            stage = "trials" if progress.trials_done < self._num_trials else "finalists"
+            if stage != self._stage:
+                self._stage = stage
+                self._progress.reset(self._task, total=1.0)
+            self._progress.update(self._task, completed=progress.share, description=self._notice or line)
+        elif progress.trials_done != self._last_done or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line, self._last_done = now, progress.trials_done
+            self._console.print(f"{line}, {progress.share:.0%} done", markup=False, soft_wrap=True)
+
+    def acknowledge(self, text: str) -> None:
+        """Show at once that a signal was heard, from its handler: which may interrupt anything, printing too."""
+        self._notice = text
+        if not self._is_panel and not self._console.quiet:
+            os.write(STDERR, f"{text}\n".encode())
+
+    def _line(self, progress: SweepProgress) -> str:
+        best = progress.best
+        score = "" if best is None or best.score is None else f", best {best.score:.1f} (trial {best.number})"
+        under_way = f", {progress.under_way}" if progress.under_way else ""
+        return f"{progress.trials_done} of {self._num_trials} trials{score}{under_way}"
+
+
+def finalists_table(report: SweepReport) -> Table:
+    """The finalists, best first, and which of them may be as good as the best."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", "score, 95 % interval", "against the recipe", "solved", ""):
+        table.add_column(heading, no_wrap=True)
+    before = next(outcome for outcome in report.outcomes if outcome.finalist.trial is None)
+    for place, outcome in enumerate(report.outcomes):
+        is_clear = not place or outcome.is_distinguishable(report.outcomes[0])
+        table.add_row(
+            Text(outcome.finalist.name),
+            _interval(outcome.estimate, ""),
+            "" if outcome is before else _interval(outcome.change(before), "+"),
+            f"{outcome.num_solved} of {len(outcome.scores)}",
+            "" if is_clear else EQUAL,
+        )
+    return table
+
+
+def describe(report: SweepReport) -> list[str]:
+    """What was found, in sentences."""
+    best, metric = report.best, WORDS[report.search.settings.metric]
+    if best is None:
+        return ["no trial was better than the recipe as it was" if report.outcomes else "no trial has a score"]
+    values = "  ".join(f"{key}={_shown(value)}" for key, value in best.setting.items())
+    lines = [f"best: trial {best.number}  {values}"]
+    if report.improvement is not None:
+        seeds, change = len(report.search.seeds(2)), _interval(report.improvement, "+")
+        lines.append(f"against the recipe, on {seeds} more seeds: {metric} {change}")
+    else:
+        lines.append(f"{metric} {best.score:.1f} over {len(best.seeds)} seeds, on which it was chosen: not confirmed")
+    known = {key: value for key, value in report.importances.items() if value is not None}
+    if known:
+        shares = ", ".join(f"{key} {value:.0%}" for key, value in sorted(known.items(), key=lambda item: -item[1]))
+        lines.append(f"importance: {shares}")
+    return lines
+
+
+def _interval(estimate: Estimate, sign: str) -> str:
+    value, low, high = (f"{number:{sign}.1f}" for number in (estimate.value, *estimate.interval))
+    return f"{value} ({low} to {high})"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,234 @@
+"""A search from its first trial to its report, on disk."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from cartpole_cli.environments.registered import import_module_of
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.files import write_file
+from cartpole_cli.runs.directory import RunDirectory, write_json
+from cartpole_cli.runs.lock import FolderLock
+from cartpole_cli.runs.manifest import new_manifest, resumed_manifest
+from cartpole_cli.runs.resume import load_resumable
+from cartpole_cli.runs.session import STOPPED, Session
+from cartpole_cli.sweep.finalists import Finalist, finalists_of, ranked, read_outcome
+from cartpole_cli.sweep.folder import SweepFolder
+from cartpole_cli.sweep.report import SweepReport, best_first, to_confirm
+from cartpole_cli.sweep.sampler import generations, settings_of
+from cartpole_cli.sweep.search import Search, read_search
+from cartpole_cli.sweep.trials import Computation, Planned, Trial, grouped
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a search is: the trials that have ended, the best of them, what is under way, and its share done."""
+
+    trials_done: int
+    best: Trial | None
+    under_way: str
+    share: float
+
+
+class Sweep:
+    """A search at work in its folder; made by `create` or `resume`.
+
+    Use as a context manager: leaving it by an exception marks the search as failed. `tell` receives notes for the user.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        folder: SweepFolder,
+        *,
+        device: torch.device,
+        manifest: dict[str, Any],
+        tell: Callable[[str], None],
+    ) -> None:
+        self.search, self.folder, self.stop_requested, self.report = search, folder, False, None
+        self._device, self._manifest, self._tell = device, manifest, tell
+        self._started = time.perf_counter() - float(manifest.get("seconds") or 0.0)
+        self._lock = FolderLock(folder.path)
+        try:
+            self.trials = folder.read_trials(search)
+            self._write_manifest("running")
+        except BaseException:
+            self._lock.release()
+            raise
+
+    report: SweepReport | None
+
+    @classmethod
+    def create(
+        cls, search: Search, *, device: torch.device, runs_dir: Path, name: str | None, tell: Callable[[str], None]
+    ) -> "Sweep":
+        """A new search, in a folder of that name or of one made from time, recipe and number of trials.
+
+        Raises:
+            CartpoleError: the environment or the folder cannot be made.
+        """
+        import_module_of(search.recipe.environment.id)
+        suffix = f"t{search.num_trials}"
+        path = RunDirectory.create(runs_dir, recipe_name=search.recipe_name, suffix=suffix, name=name).path
+        folder = SweepFolder(path)
+        try:
+            folder.write_search(search)
+            manifest = _kind(new_manifest(search.recipe, search.recipe_name, device), folder)
+            return cls(search, folder, device=device, manifest=manifest, tell=tell)
+        except CartpoleError:
+            shutil.rmtree(path, ignore_errors=True)  # it is a moment old: the name is free again
+            raise
+
+    @classmethod
+    def resume(cls, path: Path, *, device: torch.device | None, tell: Callable[[str], None]) -> "Sweep":
+        """The search in a folder goes on.
+
+        Raises:
+            CartpoleError: it is none, was edited, or another process is at work in the folder.
+        """
+        folder = SweepFolder(path)
+        before = folder.read_manifest()
+        search = read_search(folder.search, str(before.get("recipe")))
+        import_module_of(search.recipe.environment.id)
+        there = device or torch.device(str(before.get("device", "cpu")))
+        manifest = _kind(resumed_manifest(before | {"kind": "run"}, search.recipe, there), folder)
+        return cls(search, folder, device=there, manifest=manifest, tell=tell)
+
+    def __enter__(self) -> "Sweep":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status = "finished" if self.report else "interrupted" if kind is None or kind in STOPPED else "failed"
+        try:
+            if kind is None:
+                self._write_manifest(status)
+            else:
+                with suppress(CartpoleError):  # what ended the search is the news
+                    self._write_manifest(status)
+        finally:
+            self._lock.release()
+
+    def request_stop(self) -> None:
+        """Stop after the iteration under way."""
+        self.stop_requested = True
+
+    def run(self) -> Iterator[Progress]:
+        """Run the trials that are missing, train the finalists, and write what was found; or stop on request."""
+        yield from self._run_trials()
+        if self.stop_requested:
+            return
+        trials = tuple(self.trials[number] for number in sorted(self.trials))
+        outcomes, confirmed = [], []
+        if self.search.settings.finalists:
+            finalists = finalists_of(self.search, trials, 1)
+            yield from self._train(finalists)
+            if self.stop_requested:
+                return
+            metric = self.search.settings.metric
+            outcomes = best_first([read_outcome(each, self.folder.path, metric) for each in finalists])
+            again = {each.name: each.again() for each in finalists_of(self.search, trials, 2)}
+            last = [again[each.name] for each in to_confirm(outcomes)]
+            yield from self._train(last)
+            if self.stop_requested:
+                return
+            confirmed = [read_outcome(each, self.folder.path, metric) for each in last]
+        pair = (confirmed[0], confirmed[1]) if confirmed else None
+        report = SweepReport(self.search, trials, tuple(outcomes), pair)
+        write_json(self.folder.report, report.as_plain_data())
+        write_file(self.folder.best, report.best_recipe().encode())
+        self.report = report
+
+    def _run_trials(self) -> Iterator[Progress]:
+        seeds, metric = self.search.seeds(0), self.search.settings.metric
+        for generation in generations(self.search):
+            before = [self.trials[number] for number in range(generation.start)]
+            settings = settings_of(self.search, generation, before)
+            planned = [
+                Planned(number, setting, self.search.space.recipe_of(setting))
+                for number, setting in zip(generation, settings, strict=True)
+            ]
+            self._check_known(planned)
+            for group in grouped(planned, len(seeds)):
+                missing = [trial for trial in group if trial.number not in self.trials]
+                if not missing:
+                    continue
+                computation = Computation(missing, seeds, self._device)
+                for share in computation.iterations():
+                    yield self._progress(f"{len(missing)} trials", share * len(missing))
+                    if self.stop_requested:
+                        return
+                done = computation.results(metric)
+                self.folder.record(done)
+                self.trials |= {trial.number: trial for trial in done}
+                yield self._progress("", 0.0)
+
+    def _check_known(self, planned: list[Planned]) -> None:
+        """Raises CartpoleError if a trial that has ended is not the one that would be asked for."""
+        for trial in planned:
+            known = self.trials.get(trial.number)
+            if known is not None and self.search.space.recipe_of(known.setting) != trial.recipe:
+                reason = f"trial {trial.number} is not what the sampler asks for here; was it another version's?"
+                raise CartpoleError(f"{self.folder.trials}: {reason}")
+
+    def _progress(self, under_way: str, trials: float) -> Progress:
+        best = next(iter(ranked(self.trials.values())), None)
+        return Progress(len(self.trials), best, under_way, (len(self.trials) + trials) / self.search.num_trials)
+
+    def _train(self, finalists: list[Finalist]) -> Iterator[Progress]:
+        """Train the studies, or go on with those that were cut short."""
+        best = next(iter(ranked(self.trials.values())), None)
+        for place, finalist in enumerate(finalists):
+            session = self._session(finalist)
+            if session is None:
+                continue
+            budget, steps = finalist.recipe.trainer.num_steps, [run.progress.env_steps for run in session.runs]
+            with session:
+                for report in session.reports():
+                    for seed in report.seeds:
+                        steps[seed.member] = budget if seed.finished else min(seed.env_steps, budget)
+                    share = (place + sum(steps) / (budget * len(steps))) / len(finalists)
+                    yield Progress(len(self.trials), best, f"finalist {finalist.name}", share)
+                    if self.stop_requested:
+                        session.request_stop()
+                session.finish()
+            if self.stop_requested:
+                return
+
+    def _session(self, finalist: Finalist) -> Session | None:
+        """The finalist's training, as far as it is; None if it has ended."""
+        directory = self.folder.study(finalist.name)
+        if directory.last.exists():
+            run = load_resumable(str(directory.path), self.folder.path, ())
+            return None if run.has_ended else Session.resume(run, device=self._device, tell=self._tell)
+        if directory.path.exists():
+            shutil.rmtree(directory.path)  # a killed process made it, and nothing was learned there
+        return Session.create(
+            finalist.recipe,
+            device=self._device,
+            recipe_name=self.search.recipe_name,
+            runs_dir=self.folder.path,
+            name=finalist.name,
+            tell=self._tell,
+        )
+
+    def _write_manifest(self, status: str) -> None:
+        progress = {
+            "status": status,
+            "seconds": round(time.perf_counter() - self._started, 3),
+            "env_steps": sum(trial.env_steps for trial in self.trials.values()),
+        }
+        self.folder.write_manifest(self._manifest | progress)
+
+
+def _kind(manifest: dict[str, Any], folder: SweepFolder) -> dict[str, Any]:
+    """A run's manifest as a sweep's."""
+    return manifest | {"kind": "sweep", "search_sha256": folder.digest()}
