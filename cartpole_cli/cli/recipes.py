@@ -3,6 +3,7 @@
 import shutil
 import sys
 import textwrap
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,14 +33,24 @@ def list_recipes(context: typer.Context) -> None:
             print(_beside(f"{name:{width}}  ", describe(path)))
 
 
+class Kind(StrEnum):
+    """What a file describes."""
+
+    RECIPE = "recipe"
+    SEARCH = "search"
+
+
 @recipes_app.command()
-def schema() -> None:
+def schema(
+    kind: Annotated[Kind, typer.Argument(help="A recipe, or a search as `cartpole sweep` takes it.")] = Kind.RECIPE,
+) -> None:
     """Print the JSON Schema of a recipe, for an editor that completes and checks TOML."""
     import json
 
     from cartpole_cli.recipe.recipe import Recipe
+    from cartpole_cli.sweep.search import SearchFile
 
-    print(json.dumps(Recipe.model_json_schema(), indent=2))
+    print(json.dumps((Recipe if kind == Kind.RECIPE else SearchFile).model_json_schema(), indent=2))
 
 
 @recipes_app.command()

@@ -61,12 +61,15 @@ def space_of(recipe: Recipe, written: Mapping[str, Any], source: str) -> Space:
     if problems:
         raise CartpoleError(*problems)
     space = Space(recipe, tuple(dimensions), dict(written))
-    forbidden: dict[str, None] = {}
+    forbidden: dict[tuple[str, str], str] = {}
     for corner in space.corners():
         try:
             space.recipe_of(corner)
         except CartpoleError as error:
-            forbidden |= dict.fromkeys(problem.partition(": ")[2] for problem in error.problems)
+            for line in error.problems:
+                problem = line.partition(": ")[2]
+                key, _, given = problem.partition(" = ")
+                forbidden.setdefault((key, given.partition(": ")[2]), problem)  # the first of alike values is enough
     if forbidden:
-        raise CartpoleError(*(f"{source}: {problem}" for problem in forbidden))
+        raise CartpoleError(*(f"{source}: {problem}" for problem in forbidden.values()))
     return space

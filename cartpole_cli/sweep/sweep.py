@@ -163,7 +163,7 @@ class Sweep:
                     continue
                 computation = Computation(missing, seeds, self._device)
                 for share in computation.iterations():
-                    yield self._progress(f"{len(missing)} trials", share * len(missing))
+                    yield self._progress(f"{len(missing)} under way", share * len(missing))
                     if self.stop_requested:
                         return
                 done = computation.results(metric)
