@@ -20,7 +20,7 @@ PRIOR = 20
 
 
 def bootstrap(
-    statistic: Callable[..., Float[np.ndarray, "resamples *figures"]], *samples: Float[np.ndarray, "_ *figures"]
+    statistic: Callable[..., Float[np.ndarray, "resamples *figures"]], *samples: Float[np.ndarray, "_ *axes"]
 ) -> Float[np.ndarray, "2 *figures"]:
     """The ends of the 95 % percentile bootstrap interval (Efron 1979) of a statistic of independent samples.
 
@@ -41,7 +41,9 @@ def bootstrap(
     return np.asarray(np.quantile(np.concatenate(blocks), [0.025, 0.975], axis=0))
 
 
-def _estimate(statistic: Callable[..., Float[np.ndarray, "resamples"]], *samples: Float[np.ndarray, "_"]) -> Estimate:
+def _estimate(
+    statistic: Callable[..., Float[np.ndarray, "resamples"]], *samples: Float[np.ndarray, "_ *axes"]
+) -> Estimate:
     (value,) = statistic(*(sample[None] for sample in samples)).tolist()
     low, high = bootstrap(statistic, *samples).tolist()
     return Estimate(value, (low, high))
@@ -68,6 +70,24 @@ def interquartile_means(
     All columns are of the same resampled seeds, as a curve's points have to be.
     """
     return _middle_half(values[None])[0], *bootstrap(_middle_half, values)
+
+
+def interquartile_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """The interquartile mean of the first less that of the second, one number per seed, the same seeds in both.
+
+    The interquartile mean is that of Agarwal et al. 2021. The bootstrap resamples the seeds, each with both of its
+    numbers, so what a seed does to both alike does not widen the interval.
+
+    Args:
+        first: at least one number.
+        second: as many, of the same seeds in the same order.
+    """
+
+    def difference(pairs: Float[np.ndarray, "resamples S 2"]) -> Float[np.ndarray, "resamples"]:
+        middles = _middle_half(pairs)
+        return np.asarray(middles[:, 0] - middles[:, 1])
+
+    return _estimate(difference, np.array([first, second], dtype=np.float64).T)
 
 
 def _middle_half(resamples: Float[np.ndarray, "resamples S *P"]) -> Float[np.ndarray, "resamples *P"]:
