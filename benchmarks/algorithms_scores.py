@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cartpole_cli.runs.directory import RunDirectory
-from cartpole_cli.runs.reading import seed_folders
+from cartpole_cli.runs.folders import seed_folders
 
 PERFECT, SOLVED = 500.0, 475.0
 

@@ -20,7 +20,7 @@ PRIOR = 20
 
 
 def bootstrap(
-    statistic: Callable[..., Float[np.ndarray, "resamples *figures"]], *samples: Float[np.ndarray, "_ *figures"]
+    statistic: Callable[..., Float[np.ndarray, "resamples *figures"]], *samples: Float[np.ndarray, "_ *axes"]
 ) -> Float[np.ndarray, "2 *figures"]:
     """The ends of the 95 % percentile bootstrap interval (Efron 1979) of a statistic of independent samples.
 
@@ -42,7 +42,7 @@ def bootstrap(
 
 
 def _estimate(
-    statistic: Callable[..., Float[np.ndarray, "resamples"]], *samples: Float[np.ndarray, "_ *figures"]
+    statistic: Callable[..., Float[np.ndarray, "resamples"]], *samples: Float[np.ndarray, "_ *axes"]
 ) -> Estimate:
     (value,) = statistic(*(sample[None] for sample in samples)).tolist()
     low, high = bootstrap(statistic, *samples).tolist()

@@ -60,7 +60,8 @@ def best(
 ) -> None:
     """List runs, best first: by mean return, worst episode, longer-horizon return, fewer steps; or as --sort says.
 
-    Of a study the best seed is listed; all of them, where RUNS_DIR is the study's own folder.
+    Of a study, and of each finalist of a sweep, the best seed is listed; all seeds, where RUNS_DIR is the study's own
+    folder.
 
     The keys of --json: run, run_dir, study (name, num_seeds, num_solved, num_interrupted, mean_return, env_steps: the
     last two interquartile means with 95 % intervals), best_checkpoint, recipe, algorithm, environment, set (final, or

@@ -25,7 +25,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="TARGET...",
-            help="Checkpoints, runs or studies (folders or names), or ONNX files.",
+            help="Checkpoints, runs, studies or sweeps (folders or names), or ONNX files.",
             autocompletion=complete_run,
         ),
     ],

@@ -19,7 +19,8 @@ MEANINGS = {
 
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(help="A checkpoint, a run's folder, or a run's name.", autocompletion=complete_run)
+        str,
+        typer.Argument(help="A checkpoint, run, study or sweep: its path or name.", autocompletion=complete_run),
     ],
     output: Annotated[Path | None, typer.Option(help="The file to write; default: beside the checkpoint.")] = None,
     opset: Annotated[int, typer.Option(min=17, max=20, help="ONNX operator set.")] = 18,

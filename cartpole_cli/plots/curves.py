@@ -16,7 +16,7 @@ from cartpole_cli.intervals import interquartile_means
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader
 from cartpole_cli.runs.find import find_run
-from cartpole_cli.runs.reading import seed_folders
+from cartpole_cli.runs.folders import seed_folders
 
 GRID_POINTS = 200
 LARGEST = sys.float_info.max

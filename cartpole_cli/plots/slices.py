@@ -21,7 +21,7 @@ FEWEST_TRIALS = 8
 """For an importance."""
 LATEST = 2**63
 LONGEST_LABEL = 40
-Scalar = str | float | bool | None
+Scalar = str | int | float | bool | None
 Value = Scalar | list[Scalar]
 
 
@@ -176,8 +176,9 @@ def _trial(record: object) -> Trial | None:
     if not isinstance(record, dict) or "score" not in record:
         return None
     number, setting, score = record.get("trial"), record.get("setting"), record["score"]
-    is_whole = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < LATEST
-    if not is_whole or not isinstance(setting, dict) or not all(map(_is_value, setting.values())):
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < LATEST:
+        return None
+    if not isinstance(setting, dict) or not all(map(_is_value, setting.values())):
         return None
     if score is not None and not _is_number(score):
         return None

@@ -14,20 +14,21 @@ from cartpole_cli.estimate import Estimate
 from cartpole_cli.files import MAX_METRICS, MAX_TOML, open_regular, read_text
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader, Score
+from cartpole_cli.runs.folders import SWEEP, finalist_folders, manifest_of, seed_folders, seeds_of
 from cartpole_cli.runs.lock import is_held
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 
 BROKEN, RUNNING = "broken", "running"
 RUN_FILES = ("run.json", "recipe.toml", "best.pth", "last.pth")
 METRICS_TAIL = 16_384
-LARGEST_SEED = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
     """A study that runs belong to, and what it wrote when it ended: interquartile means over its seeds.
 
-    `num_interrupted` seeds were cut short, and are in the means with their best held-out return so far.
+    `num_interrupted` seeds were cut short, and are in the means with their best held-out return so far. `sweep` names
+    the one whose finalist it is.
     """
 
     directory: RunDirectory
@@ -36,10 +37,12 @@ class Study:
     num_interrupted: int | None
     mean_return: Estimate | None
     env_steps: Estimate | None
+    sweep: str | None = None
 
     @property
     def name(self) -> str:
-        return self.directory.path.name
+        folder = self.directory.path.name
+        return folder if self.sweep is None else f"{self.sweep}/{folder}"
 
     def as_plain_data(self) -> dict[str, Any]:
         """The study of a run in `cartpole best --json`."""
@@ -84,7 +87,7 @@ class Run:
 
 
 def read_runs(runs_dir: Path) -> list[Run]:
-    """Every run in the folder, broken ones too; what is no run at all is passed over.
+    """Every run in the folder, broken ones too, those of studies and of sweeps' finalists; the rest is passed over.
 
     Raises:
         CartpoleError: the folder is missing, is no folder, or cannot be read.
@@ -97,32 +100,30 @@ def read_runs(runs_dir: Path) -> list[Run]:
 
 
 def _runs_in(path: Path) -> Iterator[Run]:
-    """The run in a folder, or the runs of the study in it."""
-    seeds = seed_folders(path)
-    study = _read_study(RunDirectory(path), len(seeds)) if seeds else None
+    """The run in a folder, or the runs of the study in it, or of the finalists of the sweep in it."""
+    manifest = manifest_of(path)
+    if manifest.get("kind") == SWEEP:
+        for finalist in finalist_folders(path):
+            yield from _runs_of(finalist, seed_folders(finalist), path.name)
+    else:
+        yield from _runs_of(path, seeds_of(path, manifest))
+
+
+def _runs_of(path: Path, seeds: list[Path], sweep: str | None = None) -> Iterator[Run]:
+    study = _read_study(RunDirectory(path), len(seeds), sweep) if seeds else None
     for folder in seeds or [path]:
         run = _read_run(RunDirectory(folder), study)
         if run is not None:
             yield run
 
 
-def seed_folders(path: Path) -> list[Path]:
-    """The runs of the study in a folder, by seed; none if its run.json does not say that it holds a study."""
-    manifest = Reader().fields(RunDirectory(path).manifest)
-    seeds = manifest.get("seeds") if manifest.get("kind") == "study" else None
-    if not isinstance(seeds, list):
-        return []
-    numbers = {seed for seed in seeds if isinstance(seed, int) and 0 <= seed < LARGEST_SEED}
-    return [folder for seed in sorted(numbers) if (folder := RunDirectory(path).of_seed(seed).path).is_dir()]
-
-
-def _read_study(directory: RunDirectory, num_seeds: int) -> Study:
+def _read_study(directory: RunDirectory, num_seeds: int, sweep: str | None) -> Study:
     """What study.json says, which a study writes when it ends."""
     reader = Reader()
     content = reader.fields(directory.study)
     solved, interrupted = (reader.count(content.get(key), key) for key in ("num_solved", "num_interrupted"))
     mean_return, env_steps = (reader.estimate(content.get(key), key, "iqm") for key in ("mean_return", "env_steps"))
-    return Study(directory, num_seeds, solved, interrupted, mean_return, env_steps)
+    return Study(directory, num_seeds, solved, interrupted, mean_return, env_steps, sweep)
 
 
 def _read_run(directory: RunDirectory, study: Study | None) -> Run | None:

@@ -15,6 +15,7 @@ from cartpole_cli.runs.checkpoint import load_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader
 from cartpole_cli.runs.find import find_run
+from cartpole_cli.runs.folders import SWEEP
 from cartpole_cli.runs.saved_policy import recipe_inside
 from cartpole_cli.runs.seed_run import seed_runs
 from cartpole_cli.runs.summary import StudySummary, Summary, summarize_study
@@ -79,11 +80,13 @@ def load_resumable(name: str, runs_dir: Path, overrides: Sequence[str]) -> Resum
     Changes come from the command line, and from recipe.toml if it was edited.
 
     Raises:
-        CartpoleError: no such run, a seed of a study, a damaged run, or a change that cannot be made in the middle of a
-            run.
+        CartpoleError: no such run, a seed of a study, a sweep, a damaged run, or a change that cannot be made in the
+            middle of a run.
     """
     directory = find_run(name, runs_dir)
     manifest = Reader().fields(directory.manifest)
+    if manifest.get("kind") == SWEEP:
+        raise CartpoleError(f"{directory.path}: a sweep; to go on: cartpole sweep --resume {directory.path}")
     if isinstance(manifest.get("study"), str):
         reason = f"a seed of the study {manifest['study']}, whose seeds are trained together"
         raise CartpoleError(f"{directory.path}: {reason}; to go on: cartpole train --resume {directory.path.parent}")

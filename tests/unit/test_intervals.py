@@ -9,6 +9,7 @@ from cartpole_cli import intervals
 from cartpole_cli.estimate import Estimate
 from cartpole_cli.intervals import (
     RESAMPLES,
+    interquartile_difference,
     interquartile_mean,
     interquartile_means,
     mean,
@@ -132,6 +133,51 @@ def test_the_interval_of_a_probability_of_improvement_is_that_of_its_seeds() -> 
     few = probability_of_improvement(same[:8].tolist(), other[:8].tolist()).interval
     assert few[1] - few[0] > high - low
     assert probability_of_improvement((same + 1).tolist(), other.tolist()).interval[0] > 0.5
+
+
+# Over pairs of the same seeds
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([10.0, 20.0, 30.0, 40.0], [1.0, 2.0, 3.0, 4.0], 25 - 2.5),
+        ([100.0, 1.0, 2.0, 3.0, -50.0], [0.0, 0.0, 0.0, 9.0, 9.0], 2 - 3),  # 1, 2, 3 less 0, 0, 9
+        ([7.0], [9.0], -2.0),
+    ],
+)
+def test_the_difference_is_that_of_the_two_interquartile_means(first, second, expected):
+    difference = interquartile_difference(first, second)
+    assert difference.value == pytest.approx(expected)
+    assert difference.value == pytest.approx(interquartile_mean(first).value - interquartile_mean(second).value)
+    low, high = difference.interval
+    assert low <= difference.value <= high
+
+
+def test_what_every_seed_gains_alike_is_certain_however_the_seeds_differ():
+    first = [4.0, 500.0, 90.0, 17.0, 250.0]
+    assert interquartile_difference(first, [value - 8 for value in first]).interval == pytest.approx((8.0, 8.0))
+    shuffled = interquartile_difference(first, [value - 8 for value in sorted(first)])
+    assert shuffled.interval[0] < 0 < shuffled.interval[1], "but only of the same seeds"
+
+
+def test_its_interval_is_that_of_its_pairs_resampled():
+    first, second = np.random.default_rng(2).normal(300, 50, size=(2, 12))
+    picks = np.random.default_rng(0).integers(12, size=(RESAMPLES, 12))
+    middles = [np.sort(values[picks], axis=1)[:, 3:9].mean(axis=1) for values in (first, second)]
+    expected = np.quantile(middles[0] - middles[1], [0.025, 0.975])
+    found = interquartile_difference(first.tolist(), second.tolist())
+    assert found.interval == pytest.approx(tuple(expected))
+    back = interquartile_difference(second.tolist(), first.tolist())
+    assert (back.value, back.interval) == (
+        pytest.approx(-found.value),
+        pytest.approx((-found.interval[1], -found.interval[0])),
+    )
+
+
+def test_seeds_without_a_partner_are_refused():
+    with pytest.raises(ValueError, match="shape"):
+        interquartile_difference([1.0, 2.0], [1.0])
 
 
 # Over pairs of the same start states
