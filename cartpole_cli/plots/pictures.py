@@ -23,11 +23,16 @@ LOGARITHMIC = 30
 """The largest of a number's values over the least, from which on its axis is logarithmic."""
 
 
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def check_can_draw(path: Path) -> None:
     """Raises CartpoleError if matplotlib is missing, or the file has another ending than .svg or .png."""
     if path.suffix.lower() not in ENDINGS:
         raise CartpoleError(f"{path}: not a picture's name; allowed: {' or '.join(ENDINGS)}")
-    if importlib.util.find_spec("matplotlib") is None:
+    if not can_draw():
         raise CartpoleError("drawing needs matplotlib: pip install 'cartpole-cli[plot]'")
 
 

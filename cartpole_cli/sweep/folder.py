@@ -11,7 +11,7 @@ from typing import Any
 from cartpole_cli.errors import CartpoleError, reading, writing
 from cartpole_cli.files import MAX_METRICS, read_bytes, write_file
 from cartpole_cli.runs.directory import RunDirectory, write_json
-from cartpole_cli.runs.fields import Reader
+from cartpole_cli.runs.folders import SWEEP, manifest_of
 from cartpole_cli.sweep.search import Search
 from cartpole_cli.sweep.trials import Trial
 
@@ -43,8 +43,8 @@ class SweepFolder:
         Raises:
             CartpoleError: it is no sweep's, or the search was edited since.
         """
-        manifest = Reader().fields(self.manifest)
-        if manifest.get("kind") != "sweep":
+        manifest = manifest_of(self.path)
+        if manifest.get("kind") != SWEEP:
             raise CartpoleError(f"{self.path}: not a sweep; expected a folder that `cartpole sweep` made")
         if manifest.get("search_sha256") != self.digest():
             reason = "was edited since its trials were run; its results would be of two searches"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cartpole_cli.estimate import Estimate
+from cartpole_cli.plots.slices import Slice, slices_of
 from cartpole_cli.plots.slices import Trial as Point
-from cartpole_cli.plots.slices import slices_of
 from cartpole_cli.sweep.finalists import UNCHANGED, Finalist, Outcome, ranked
 from cartpole_cli.sweep.search import Search
 from cartpole_cli.sweep.trials import Trial
@@ -39,10 +39,14 @@ class SweepReport:
         return self.confirmed[0].change(self.confirmed[1]) if self.confirmed else None
 
     @property
+    def slices(self) -> list[Slice]:
+        """How the score depends on each number, the most important first; none where no trial has a score."""
+        return slices_of([Point(trial.number, trial.setting, trial.score) for trial in self.trials])
+
+    @property
     def importances(self) -> dict[str, float | None]:
         """How much of the scores' variance each number explains, the most important first; see plots/slices.py."""
-        points = [Point(trial.number, trial.setting, trial.score) for trial in self.trials]
-        return {each.key: each.importance for each in slices_of(points)}
+        return {each.key: each.importance for each in self.slices}
 
     def as_plain_data(self) -> dict[str, Any]:
         """The content of report.json."""

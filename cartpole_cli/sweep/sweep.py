@@ -14,7 +14,9 @@ import torch
 from cartpole_cli.environments.registered import import_module_of
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.files import write_file
+from cartpole_cli.plots.pictures import can_draw, draw_slices
 from cartpole_cli.runs.directory import RunDirectory, write_json
+from cartpole_cli.runs.folders import SWEEP
 from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.manifest import new_manifest, resumed_manifest
 from cartpole_cli.runs.resume import load_resumable
@@ -145,6 +147,8 @@ class Sweep:
         report = SweepReport(self.search, trials, tuple(outcomes), pair)
         write_json(self.folder.report, report.as_plain_data())
         write_file(self.folder.best, report.best_recipe().encode())
+        if can_draw() and report.slices:
+            draw_slices(report.slices, self.folder.picture)
         self.report = report
 
     def _run_trials(self) -> Iterator[Progress]:
@@ -231,4 +235,4 @@ class Sweep:
 
 def _kind(manifest: dict[str, Any], folder: SweepFolder) -> dict[str, Any]:
     """A run's manifest as a sweep's."""
-    return manifest | {"kind": "sweep", "search_sha256": folder.digest()}
+    return manifest | {"kind": SWEEP, "search_sha256": folder.digest()}

@@ -26,7 +26,7 @@ SPACE = ("trainer.learning_rate=log(1e-3,1e-1)", "algorithm.gamma=interval(0.9,0
 BASE = ("sweep", "--recipe", "ppo", *TINY, "environment.max_episode_steps=30", "trainer.stop_at_return=28.0")
 SMALL = (*BASE, *SPACE, "--trials", "6", "--seeds", "2", "--finalists", "2", "--confirm-seeds", "3", "--name", "s")
 ALONE = (*BASE, *SPACE, "--trials", "6", "--seeds", "2", "--finalists", "0")
-FILES = ("sweep.toml", "trials.jsonl", "report.json", "best.toml")
+FILES = ("sweep.toml", "trials.jsonl", "report.json", "best.toml", "slices.svg")
 UNTIMED = ("best.json", "evaluation.json", "recipe.toml", "best.pth")
 """What each finalist's seed leaves without a time in it."""
 
