@@ -22,7 +22,7 @@ from torch import Tensor
 from cartpole_cli.algorithms import losses
 from cartpole_cli.algorithms.advantages import gae, normalize
 from cartpole_cli.algorithms.interface import Algorithm, Loss
-from cartpole_cli.algorithms.rows import Rows, pack
+from cartpole_cli.algorithms.rows import Rows, for_all_rows, pack
 from cartpole_cli.environments.interface import TrainingEnvironment
 from cartpole_cli.experience import Rollout, collect_steps
 from cartpole_cli.policy.network import PolicyNetwork
@@ -63,15 +63,11 @@ class PPO(Algorithm[PPORecipe, PPORows]):
 
     @torch.no_grad()
     def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork) -> PPORows:
-        shape = rollout.reward.shape
-        observation = rollout.observation.flatten(1, 2)
-        value = policy.value(observation).view(shape)
-        next_value = policy.value(rollout.next_observation.flatten(1, 2)).view(shape)
-        log_prob = policy.distribution(observation).log_prob(rollout.action.flatten(1, 2))
+        value = for_all_rows(policy.value, rollout.observation)
         advantage = gae(
             rollout.reward,
             value,
-            next_value,
+            for_all_rows(policy.value, rollout.next_observation),
             rollout.terminated,
             rollout.truncated,
             rollout.valid,
@@ -82,7 +78,11 @@ class PPO(Algorithm[PPORecipe, PPORows]):
             observation=rollout.observation,
             action=rollout.action,
             weight=rollout.valid.to(value.dtype),
-            old_log_prob=log_prob.view(shape),
+            old_log_prob=for_all_rows(
+                lambda observation, action: policy.distribution(observation).log_prob(action),
+                rollout.observation,
+                rollout.action,
+            ),
             old_value=value,
             advantage=advantage,
             value_target=advantage + value,

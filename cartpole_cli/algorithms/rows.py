@@ -10,6 +10,8 @@ from torch import Tensor
 
 ROWS_PER_PART = 1024
 """Rows of one forward and backward pass where a step takes all rows there are."""
+ROWS_AT_ONCE = 4096
+"""Rows of one forward pass without gradient: what is between its layers stays in the cache."""
 RowsT = TypeVar("RowsT", bound="Rows")
 
 
@@ -68,6 +70,12 @@ class Packing:
         """Without the minibatches that hold no valid row of any seed, but at least one (the host waits here)."""
         count = max(1, int(self.mask.any(dim=2).any(dim=0).sum()))
         return Packing(self.index[:, :count], self.mask[:, :count])
+
+
+def for_all_rows(function: Callable[..., Float[Tensor, "S B"]], *columns: Tensor) -> Float[Tensor, "S T N"]:
+    """function(*columns) of all rows of a rollout, part by part."""
+    parts = zip(*(torch.split(column.flatten(1, 2), ROWS_AT_ONCE, dim=1) for column in columns), strict=True)
+    return torch.cat([function(*part) for part in parts], dim=1).view(columns[0].shape[:3])
 
 
 def for_valid_rows(

@@ -57,6 +57,7 @@ class SeedRun:
         known = {} if state is None else {part.name: state[part.name] for part in fields(Progress)}
         self.progress = Progress(**known)
         self._trackers: list[Tracker] = []
+        self._recipe_text = recipe.to_toml()
 
     def open(
         self, iteration: int, manifest: dict[str, Any], tell: Callable[[str], None], wandb_modes: list[WandbMode]
@@ -102,7 +103,7 @@ class SeedRun:
     def write_recipe(self) -> None:
         """Make the folder, and write the recipe that trains this seed alone."""
         make_folder(self.directory.path)
-        write_file(self.directory.recipe, self.recipe.to_toml().encode())
+        write_file(self.directory.recipe, self._recipe_text.encode())
 
     def record(
         self,
@@ -202,7 +203,7 @@ class SeedRun:
             "kind": "policy",
             "architecture": policy.architecture.as_plain_data(),
             "policy": policy.seed_state(place),
-            "recipe": self.recipe.to_toml(),
+            "recipe": self._recipe_text,
             "metadata": metadata,
         }
         save_checkpoint(path, content)

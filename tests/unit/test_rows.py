@@ -264,3 +264,16 @@ def test_a_seed_is_packed_as_it_would_be_alone():
         alone = pack(VALID[row], 4, key[row])
         assert torch.equal(both.index[row], alone.index)
         assert torch.equal(both.mask[row], alone.mask)
+
+
+def test_for_all_rows_works_part_by_part(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 4)
+    column, factor = torch.arange(12.0).view(2, 3, 2), torch.arange(12.0).view(2, 3, 2) - 3
+    seen = []
+
+    def function(x: Tensor, y: Tensor) -> Tensor:
+        seen.append(x.shape[1])
+        return x * y
+
+    assert torch.equal(rows.for_all_rows(function, column, factor), column * factor)
+    assert seen == [4, 2]
