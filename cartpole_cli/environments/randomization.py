@@ -6,6 +6,7 @@ same for all members of a group, beside any other seeds, and after resuming.
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -55,7 +56,7 @@ class Push:
         pushed = state + strength * strength.new_tensor(per_strength).view(4, *[1] * strength.dim())
         theta = state[2]
         tipped = pushed[2].clamp(-self.angle_limit, self.angle_limit)
-        pushed[2] = torch.where(theta.abs() <= self.angle_limit, tipped, theta)
+        torch.where(theta.abs() <= self.angle_limit, tipped, theta, out=pushed[2])
         return pushed
 
 
@@ -88,7 +89,7 @@ class Starts:
 DELAY = list(STANDARD).index("delay")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Conditions:
     """What episodes are drawn from.
 
@@ -108,23 +109,23 @@ class Conditions:
     push: Push = Push()
     starts: Starts = Starts()
 
-    @property
+    @cached_property
     def max_hold(self) -> int:
         """The most steps one decision may last."""
         return math.ceil(self._range("hold").high)
 
-    @property
+    @cached_property
     def is_held(self) -> bool:
         """Whether any decision lasts another number of steps than one."""
         hold = self._range("hold")
         return (hold.low, hold.high) != (1, 1)
 
-    @property
+    @cached_property
     def max_delay(self) -> int:
         """The most decisions a force may be late."""
         return int(self._range("delay").high)
 
-    @property
+    @cached_property
     def is_noisy(self) -> bool:
         """Whether there is any observation noise."""
         return self._range("observation_noise").high > 0

@@ -46,6 +46,7 @@ class CartPoleSimulator:
         self.task, self.actions = task, task.actions
         limits = [task.position_limit, math.inf, task.angle_limit, math.inf]
         self._limits = torch.tensor(limits, device=self.device, dtype=dtype).view(4, 1, 1)
+        self._zero = torch.zeros((), device=self.device, dtype=dtype)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
         self.force: Float[Tensor, "S N"] = torch.zeros(shape, device=self.device, dtype=dtype)
@@ -53,6 +54,7 @@ class CartPoleSimulator:
         self._block = torch.empty(0, self.num_seeds, num_envs, device=self.device, dtype=dtype)
         self.num_resets = 0
         self.num_steps = 0
+        self._now = 0
         self.reset()
 
     def reset(self, group_size: int = 1) -> None:
@@ -68,6 +70,15 @@ class CartPoleSimulator:
         self.elapsed = (
             torch.zeros(state.shape[:2], device=self.device, dtype=torch.int64) if elapsed is None else elapsed
         )
+
+    @property
+    def elapsed(self) -> Int[Tensor, "S N"]:
+        """Steps since the episodes began."""
+        return self._now - self._began
+
+    @elapsed.setter
+    def elapsed(self, elapsed: Int[Tensor, "S N"]) -> None:
+        self._began = self._now - elapsed
 
     def fork(self, group_size: int) -> None:
         """Let each group of `group_size` consecutive environments go on from its first member's state, in its physics.
@@ -89,14 +100,14 @@ class CartPoleSimulator:
         observation = self.observation
         self.force, self.seconds = self._force(action), self.physics.time_step
         next_state = self._advance(self.force)
-        self.elapsed = self.elapsed + 1
-        going_on = (next_state.abs() - self._limits).amax(dim=0) <= 0  # not so for nan and infinity, too
-        late = self.elapsed >= self.max_episode_steps
+        going_on = (next_state.abs() - self._limits).amax(dim=0) <= self._zero  # not so for nan and infinity, too
+        self._now += 1
+        late = self._began <= self._now - self.max_episode_steps
         terminated = ~going_on
         ended = terminated | late
         next_observation = self._observed(next_state)  # before the next episode draws noise of its own
         starts = self._next_starts(ended)
-        self.elapsed = self.elapsed.masked_fill(ended, 0)
+        self._began = self._began.masked_fill(ended, self._now)
         self._go_on_from(torch.where(ended, starts, next_state))
         return Transition(
             observation=observation,
@@ -118,12 +129,12 @@ class CartPoleSimulator:
         return self._observation
 
     def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
-        return state.movedim(0, -1)
+        return state.permute(1, 2, 0)
 
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
-        magnitude = self.physics.force_magnitude
         if isinstance(self.actions, Discrete):
-            return action * self.physics.force_range - magnitude
+            return torch.addcmul(self.physics.force_to_the_left, action.to(self.dtype), self.physics.force_range)
+        magnitude = self.physics.force_magnitude
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
