@@ -59,12 +59,12 @@ class Physics:
     @cached_property
     def force_range(self) -> Float[Tensor, "*environments"]:
         """From the largest force to the left to the largest to the right, N."""
-        return 2 * self.force_magnitude
+        return self.force_magnitude + self.force_magnitude
 
     @cached_property
     def inverse_mass(self) -> Float[Tensor, "*environments"]:
         """Of cart and pole together, 1/kg."""
-        return 1 / (self.cart_mass + self.pole_mass)
+        return (self.cart_mass + self.pole_mass).reciprocal()
 
     @cached_property
     def lever(self) -> Float[Tensor, "*environments"]:
@@ -80,7 +80,7 @@ class Physics:
     def slowing(self) -> tuple[Float[Tensor, "2 *environments"], Float[Tensor, "2 *environments"]]:
         """What drag leaves of x_dot and theta_dot in a time step, and below what they come to rest."""
         drags = torch.stack([self.cart_drag, self.pole_drag])
-        return 1 - drags * self.time_step, REST * (drags > 0).to(drags.dtype)
+        return 1 - drags * self.time_step, drags.sign() * REST
 
 
 def cart_pole_step(

@@ -132,14 +132,21 @@ class Conditions:
 
     def sample(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
         """An episode's values, in the order of `STANDARD`."""
-        ranges = [self._range(name) for name in STANDARD]
-        bounds = [(each.low, each.high - each.low, each.log_ratio) for each in ranges]
-        column = [3, len(ranges), *[1] * (share.dim() - 1)]
-        low, width, log_ratio = share.new_tensor(bounds).T.reshape(column).unbind()
+        low, width, log_ratio = share.new_tensor(self._bounds).view(3, -1, *[1] * (share.dim() - 1)).unbind()
         values = torch.where(log_ratio > 0, low * (share * log_ratio).exp(), low + width * share)
-        delay = ranges[DELAY]
+        delay = self._range("delay")
         values[DELAY] = delay.low + (share[DELAY] * (delay.high - delay.low + 1)).floor()
         return values
+
+    @cached_property
+    def _bounds(self) -> list[list[float]]:
+        """Of `STANDARD`: the lowest values, how far the highest are from them, and the logarithms of their ratios."""
+        ranges = [self._range(name) for name in STANDARD]
+        return [
+            [each.low for each in ranges],
+            [each.high - each.low for each in ranges],
+            [each.log_ratio for each in ranges],
+        ]
 
     def strength(self, share: Float[Tensor, "*pushes"]) -> Float[Tensor, "*pushes"]:
         """Of pushes: negative to the left."""
