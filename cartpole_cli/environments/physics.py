@@ -53,7 +53,7 @@ class Physics:
 
     @cached_property
     def force_to_the_left(self) -> Float[Tensor, "*environments"]:
-        """The largest, N."""
+        """The largest of them, N."""
         return -self.force_magnitude
 
     @cached_property

@@ -153,7 +153,8 @@ class RandomizedCartPole(CartPoleSimulator):
             if rows.numel():
                 keys = derive(_take(self._keys, rows), _take(self.elapsed, rows))
                 self._set_values(_put(self._values, rows, self._values_of(keys)))
-        if self._conditions.push_rate and is_pushed.any():
+        asking_waits = self.device.type != "cpu"  # for the device: then all are pushed, most by 0
+        if self._conditions.push_rate and (asking_waits or is_pushed.any()):
             state = self._conditions.push(state, (is_pushed * decision[2]).to(self.dtype))
         return state
 
@@ -162,12 +163,12 @@ class RandomizedCartPole(CartPoleSimulator):
         acting = force
         for is_late, earlier in zip(self._is_late, self._late, strict=True):
             acting = torch.where(is_late, earlier, acting)
-        if self._late:
-            self._late = [force, *self._late[:-1]]
+        self._late = [force, *self._late][: len(self._late)]
         return acting
 
     @property
     def _late_forces(self) -> Float[Tensor, "D S N"]:
+        """Of the decisions before this one, the last first."""
         return torch.stack(self._late) if self._late else self.state.new_empty(0, *self._keys.shape)
 
     @property
@@ -208,11 +209,7 @@ class RandomizedCartPole(CartPoleSimulator):
         self._go_on_with(self._keys[kept], self._values[:, kept], self._late_forces[:, kept])
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {
-            "keys": self._keys,
-            "values": self._values,
-            "late": self._late_forces,
-        }
+        return super().state_dict() | {"keys": self._keys, "values": self._values, "late": self._late_forces}
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         values, late = (state[name].to(self.device, self.dtype) for name in ("values", "late"))

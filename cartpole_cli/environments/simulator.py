@@ -55,7 +55,7 @@ class CartPoleSimulator:
         self._inference_mode = torch.inference_mode()  # to make one in every step takes as long as two operations
         self.num_resets = 0
         self.num_steps = 0
-        self._now = 0
+        self._now = 0  # steps taken; an episode is known by when it began, so none has to be counted up
         self.reset()
 
     def reset(self, group_size: int = 1) -> None:
