@@ -35,8 +35,9 @@ def swing_up_reward(x: Any, cos: Any, theta_dot: Any, position_limit: float) -> 
     """
     hanging, off_center, calm = 0.4, 0.7, 0.002
     upright = hanging + (1 - hanging) * 0.5 * (1 + cos)
-    centered = 1 - off_center * (x / position_limit) ** 2
-    return upright * centered - calm * ((cos + abs(cos)) / 2) * theta_dot**2
+    offset = x / position_limit
+    centered = 1 - off_center * (offset * offset)
+    return upright * centered - calm / 2 * (cos + abs(cos)) * (theta_dot * theta_dot)
 
 
 @dataclass(frozen=True, slots=True)

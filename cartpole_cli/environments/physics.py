@@ -52,14 +52,19 @@ class Physics:
         return Physics(**{field.name: getattr(self, field.name)[seeds] for field in fields(self)})
 
     @cached_property
+    def force_to_the_left(self) -> Float[Tensor, "*environments"]:
+        """The largest of them, N."""
+        return -self.force_magnitude
+
+    @cached_property
     def force_range(self) -> Float[Tensor, "*environments"]:
         """From the largest force to the left to the largest to the right, N."""
-        return 2 * self.force_magnitude
+        return self.force_magnitude + self.force_magnitude
 
     @cached_property
     def inverse_mass(self) -> Float[Tensor, "*environments"]:
         """Of cart and pole together, 1/kg."""
-        return 1 / (self.cart_mass + self.pole_mass)
+        return (self.cart_mass + self.pole_mass).reciprocal()
 
     @cached_property
     def lever(self) -> Float[Tensor, "*environments"]:
@@ -72,11 +77,10 @@ class Physics:
         return self.pole_half_length * (4.0 / 3.0), self.lever
 
     @cached_property
-    def slowing(self) -> tuple[Float[Tensor, "4 *environments"], Float[Tensor, "4 *environments"]]:
-        """What drag leaves of each number of a state in a time step, and below what the number comes to rest."""
-        nothing = torch.zeros_like(self.cart_drag)
-        drags = torch.stack([nothing, self.cart_drag, nothing, self.pole_drag])
-        return 1 - drags * self.time_step, REST * (drags > 0).to(drags.dtype)
+    def slowing(self) -> tuple[Float[Tensor, "2 *environments"], Float[Tensor, "2 *environments"]]:
+        """What drag leaves of x_dot and theta_dot in a time step, and below what they come to rest."""
+        drags = torch.stack([self.cart_drag, self.pole_drag])
+        return 1 - drags * self.time_step, drags.sign() * REST
 
 
 def cart_pole_step(
@@ -91,20 +95,21 @@ def cart_pole_step(
     """
     _, x_dot, theta, theta_dot = state.unbind()
     sin, cos = theta.sin(), theta.cos()
-    push = torch.addcmul(force * physics.inverse_mass, theta_dot.square() * sin, physics.lever)
+    push = torch.addcmul(force * physics.inverse_mass, theta_dot * theta_dot * sin, physics.lever)
     torque = torch.addcmul(physics.gravity * sin, cos, push, value=-1)
     constant, varying = physics.inertia
-    theta_acceleration = torque / torch.addcmul(constant, cos.square(), varying, value=-1)
+    theta_acceleration = torque / torch.addcmul(constant, cos * cos, varying, value=-1)
     x_acceleration = torch.addcmul(push, theta_acceleration * cos, physics.lever, value=-1)
     derivative = torch.stack([x_dot, x_acceleration, theta_dot, theta_acceleration])
     return torch.addcmul(state, derivative, physics.time_step)
 
 
-def drag(state: Float[Tensor, "4 *environments"], physics: Physics) -> Float[Tensor, "4 *environments"]:
+def drag_(state: Float[Tensor, "4 *environments"], physics: Physics) -> Float[Tensor, "4 *environments"]:
     """What is left of the velocities after one time step: x_dot (1 - cart_drag dt) and theta_dot (1 - pole_drag dt).
 
-    Those below 0.0001 (m/s, rad/s) come to rest, where there is any drag.
+    Those below 0.0001 (m/s, rad/s) come to rest, where there is any drag. In the memory of `state`.
     """
     kept, rest = physics.slowing
-    slower = state * kept
-    return slower.masked_fill_(slower.abs() < rest, 0.0)
+    velocities = state[1::2].mul_(kept)
+    velocities.masked_fill_(velocities.abs() < rest, 0.0)
+    return state

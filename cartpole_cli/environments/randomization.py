@@ -6,6 +6,7 @@ same for all members of a group, beside any other seeds, and after resuming.
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -55,7 +56,7 @@ class Push:
         pushed = state + strength * strength.new_tensor(per_strength).view(4, *[1] * strength.dim())
         theta = state[2]
         tipped = pushed[2].clamp(-self.angle_limit, self.angle_limit)
-        pushed[2] = torch.where(theta.abs() <= self.angle_limit, tipped, theta)
+        torch.where(theta.abs() <= self.angle_limit, tipped, theta, out=pushed[2])
         return pushed
 
 
@@ -88,7 +89,7 @@ class Starts:
 DELAY = list(STANDARD).index("delay")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Conditions:
     """What episodes are drawn from.
 
@@ -108,37 +109,44 @@ class Conditions:
     push: Push = Push()
     starts: Starts = Starts()
 
-    @property
+    @cached_property
     def max_hold(self) -> int:
         """The most steps one decision may last."""
         return math.ceil(self._range("hold").high)
 
-    @property
+    @cached_property
     def is_held(self) -> bool:
         """Whether any decision lasts another number of steps than one."""
         hold = self._range("hold")
         return (hold.low, hold.high) != (1, 1)
 
-    @property
+    @cached_property
     def max_delay(self) -> int:
         """The most decisions a force may be late."""
         return int(self._range("delay").high)
 
-    @property
+    @cached_property
     def is_noisy(self) -> bool:
         """Whether there is any observation noise."""
         return self._range("observation_noise").high > 0
 
     def sample(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
         """An episode's values, in the order of `STANDARD`."""
-        ranges = [self._range(name) for name in STANDARD]
-        bounds = [(each.low, each.high - each.low, each.log_ratio) for each in ranges]
-        column = [3, len(ranges), *[1] * (share.dim() - 1)]
-        low, width, log_ratio = share.new_tensor(bounds).T.reshape(column).unbind()
+        low, width, log_ratio = share.new_tensor(self._bounds).view(3, -1, *[1] * (share.dim() - 1)).unbind()
         values = torch.where(log_ratio > 0, low * (share * log_ratio).exp(), low + width * share)
-        delay = ranges[DELAY]
+        delay = self._range("delay")
         values[DELAY] = delay.low + (share[DELAY] * (delay.high - delay.low + 1)).floor()
         return values
+
+    @cached_property
+    def _bounds(self) -> list[list[float]]:
+        """Of `STANDARD`: the lowest values, how far the highest are from them, and the logarithms of their ratios."""
+        ranges = [self._range(name) for name in STANDARD]
+        return [
+            [each.low for each in ranges],
+            [each.high - each.low for each in ranges],
+            [each.log_ratio for each in ranges],
+        ]
 
     def strength(self, share: Float[Tensor, "*pushes"]) -> Float[Tensor, "*pushes"]:
         """Of pushes: negative to the left."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cartpole_cli.environments.interface import check_divides
-from cartpole_cli.environments.physics import Physics, cart_pole_step, drag
+from cartpole_cli.environments.physics import Physics, cart_pole_step, drag_
 from cartpole_cli.environments.randomization import Conditions, Starts
 from cartpole_cli.environments.simulator import STEPS_PER_BLOCK, CartPoleSimulator
 from cartpole_cli.randomness import Streams, derive, uniform_of
@@ -44,15 +44,13 @@ class RandomizedCartPole(CartPoleSimulator):
         self._conditions, self.position_limit = conditions, task.position_limit
         self._keys: Tensor
         self._values: Tensor
-        self._late: Tensor
+        self._late: list[Tensor]
         self._decisions: Tensor | None
         self._place: int
         self._next: _Episodes | None
         self._is_disturbed = bool(conditions.push_rate or conditions.change_rate)
         rates = [conditions.push_rate, conditions.change_rate]
         self._rates = torch.tensor(rates, device=streams.device, dtype=dtype).view(2, 1, 1)
-        shape = (len(streams.seeds), num_envs)
-        self._late = torch.zeros(conditions.max_delay, *shape, dtype=dtype, device=streams.device)
         super().__init__(streams, num_envs, task, max_episode_steps=max_episode_steps, dtype=dtype)
 
     def reset_to(self, state: Float[Tensor, "S N 4"], elapsed: Int[Tensor, "S N"] | None = None) -> None:
@@ -60,7 +58,7 @@ class RandomizedCartPole(CartPoleSimulator):
         super().reset_to(state, elapsed)
         self._reached = self.state
         keys = self._keys_of_reset(self.num_resets - 1)
-        self._go_on_with(keys, self._values_of(keys), torch.zeros_like(self._late))
+        self._go_on_with(keys, self._values_of(keys), self.state.new_zeros(self._conditions.max_delay, *keys.shape))
 
     def _first_starts(self) -> Float[Tensor, "4 S N"]:
         return self._starts(self._keys_of_reset(self.num_resets))
@@ -69,12 +67,13 @@ class RandomizedCartPole(CartPoleSimulator):
         rows = _rows_of(ended)
         if self._next is None:
             self._next = self._episodes_of(derive(self._keys, NEXT_EPISODE))
-        elif _take(self._is_begun, rows).any():
+        if rows.numel() == 0:
+            return self._next.starts
+        if _take(self._is_begun, rows).any():
             begun = _rows_of(self._is_begun)
             self._next.put_(begun, self._episodes_of(derive(_take(self._keys, begun), NEXT_EPISODE)))
             self._is_begun.zero_()
-        if len(rows):
-            self._begin(rows, self._next)
+        self._begin(rows, self._next)
         return self._next.starts
 
     def _keys_of_reset(self, reset: int) -> Int[Tensor, "S N"]:
@@ -104,8 +103,7 @@ class RandomizedCartPole(CartPoleSimulator):
         self._is_begun.view(-1).index_fill_(0, rows, True)
         self._keys = _put(self._keys, rows, _take(episodes.keys, rows))
         self._set_values(_put(self._values, rows, _take(episodes.values, rows)))
-        if len(self._late):
-            self._late = self._late.flatten(-2).index_fill(-1, rows, 0.0).view_as(self._late)
+        self._late = [force.flatten().index_fill(0, rows, 0.0).view_as(force) for force in self._late]
         if self._decisions is not None and episodes.decisions is not None:
             rest = self._decisions[self._place :]
             rest.flatten(-2).index_copy_(-1, rows, _take(episodes.decisions[: len(rest)], rows))
@@ -113,7 +111,7 @@ class RandomizedCartPole(CartPoleSimulator):
     def _go_on_with(
         self, keys: Int[Tensor, "S N"], values: Float[Tensor, "V S N"], late: Float[Tensor, "D S N"]
     ) -> None:
-        self._keys, self._late = keys, late
+        self._keys, self._late = keys, list(late)
         self._set_values(values)
         self._decisions, self._place = None, 0
         self._next = None
@@ -123,7 +121,7 @@ class RandomizedCartPole(CartPoleSimulator):
         self._values = values
         *physics, self._hold, delay, self._noise = values.unbind()
         self.physics = Physics(*physics)
-        self._delay = delay.long().unsqueeze(0)
+        self._is_late = [delay > decisions for decisions in range(self._conditions.max_delay)]
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:
         state, num_steps, seconds = self.state, None, self.physics.time_step
@@ -132,17 +130,13 @@ class RandomizedCartPole(CartPoleSimulator):
             seconds = num_steps * seconds
         if self._is_disturbed:
             state = self._disturbed(state, seconds)
-        if len(self._late):
-            forces = torch.cat([force.unsqueeze(0), self._late])
-            self._late = forces[:-1]
-            force = forces.gather(0, self._delay).squeeze(0)
-        self.force, self.seconds = force, self.physics.time_step
+        self.force, self.seconds = self._delayed(force), self.physics.time_step
         if num_steps is None:
-            state = drag(cart_pole_step(state, force, self.physics), self.physics)
+            state = drag_(cart_pole_step(state, self.force, self.physics), self.physics)
         else:
             self.seconds = num_steps * self.seconds
             for step in range(self._conditions.max_hold):
-                moved = drag(cart_pole_step(state, force, self.physics), self.physics)
+                moved = drag_(cart_pole_step(state, self.force, self.physics), self.physics)
                 state = torch.where(num_steps > step, moved, state)
         self._reached = state
         return state
@@ -156,12 +150,26 @@ class RandomizedCartPole(CartPoleSimulator):
         is_pushed, changes = (decision[:2] < self._rates * seconds).unbind()
         if self._conditions.change_rate:
             rows = _rows_of(changes)
-            if len(rows):
+            if rows.numel():
                 keys = derive(_take(self._keys, rows), _take(self.elapsed, rows))
                 self._set_values(_put(self._values, rows, self._values_of(keys)))
-        if self._conditions.push_rate:
+        asking_waits = self.device.type != "cpu"  # for the device: then all are pushed, most by 0
+        if self._conditions.push_rate and (asking_waits or is_pushed.any()):
             state = self._conditions.push(state, (is_pushed * decision[2]).to(self.dtype))
         return state
+
+    def _delayed(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "S N"]:
+        """What acts now of this decision's force and those before."""
+        acting = force
+        for is_late, earlier in zip(self._is_late, self._late, strict=True):
+            acting = torch.where(is_late, earlier, acting)
+        self._late = [force, *self._late][: len(self._late)]
+        return acting
+
+    @property
+    def _late_forces(self) -> Float[Tensor, "D S N"]:
+        """Of the decisions before this one, the last first."""
+        return torch.stack(self._late) if self._late else self.state.new_empty(0, *self._keys.shape)
 
     @property
     def reached(self) -> Float[Tensor, "S N 4"]:
@@ -193,19 +201,15 @@ class RandomizedCartPole(CartPoleSimulator):
             return
         super().fork(group_size)
         first = torch.arange(self.num_envs, device=self.device) // group_size * group_size
-        self._go_on_with(self._keys[:, first], self._values[..., first], self._late[..., first])
+        self._go_on_with(self._keys[:, first], self._values[..., first], self._late_forces[..., first])
 
     def keep_seeds(self, indices: Sequence[int]) -> None:
         super().keep_seeds(indices)
         kept = list(indices)
-        self._go_on_with(self._keys[kept], self._values[:, kept], self._late[:, kept])
+        self._go_on_with(self._keys[kept], self._values[:, kept], self._late_forces[:, kept])
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {
-            "keys": self._keys,
-            "values": self._values,
-            "late": self._late,
-        }
+        return super().state_dict() | {"keys": self._keys, "values": self._values, "late": self._late_forces}
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         values, late = (state[name].to(self.device, self.dtype) for name in ("values", "late"))

@@ -46,13 +46,16 @@ class CartPoleSimulator:
         self.task, self.actions = task, task.actions
         limits = [task.position_limit, math.inf, task.angle_limit, math.inf]
         self._limits = torch.tensor(limits, device=self.device, dtype=dtype).view(4, 1, 1)
+        self._zero = torch.zeros((), device=self.device, dtype=dtype)
         self._ones = torch.ones(shape, device=self.device)
         self._valid = torch.ones(shape, device=self.device, dtype=torch.bool)
         self.force: Float[Tensor, "S N"] = torch.zeros(shape, device=self.device, dtype=dtype)
         self.seconds = self.force
         self._block = torch.empty(0, self.num_seeds, num_envs, device=self.device, dtype=dtype)
+        self._inference_mode = torch.inference_mode()  # to make one in every step takes as long as two operations
         self.num_resets = 0
         self.num_steps = 0
+        self._now = 0  # steps taken; an episode is known by when it began, so none has to be counted up
         self.reset()
 
     def reset(self, group_size: int = 1) -> None:
@@ -69,6 +72,15 @@ class CartPoleSimulator:
             torch.zeros(state.shape[:2], device=self.device, dtype=torch.int64) if elapsed is None else elapsed
         )
 
+    @property
+    def elapsed(self) -> Int[Tensor, "S N"]:
+        """Steps since the episodes began."""
+        return self._now - self._began
+
+    @elapsed.setter
+    def elapsed(self, elapsed: Int[Tensor, "S N"]) -> None:
+        self._began = self._now - elapsed
+
     def fork(self, group_size: int) -> None:
         """Let each group of `group_size` consecutive environments go on from its first member's state, in its physics.
 
@@ -83,29 +95,29 @@ class CartPoleSimulator:
         self.elapsed = self.elapsed[:, first]
         self.physics = self.physics.select(first)
 
-    @torch.inference_mode()
     def step(self, action: Tensor) -> Transition:
         """Act: 0 or 1 pushes left or right with the force magnitude; a float [S, N, 1] is the force in newtons."""
-        observation = self.observation
-        self.force, self.seconds = self._force(action), self.physics.time_step
-        next_state = self._advance(self.force)
-        self.elapsed = self.elapsed + 1
-        going_on = (next_state.abs() - self._limits).amax(dim=0) <= 0  # not so for nan and infinity, too
-        late = self.elapsed >= self.max_episode_steps
-        terminated = ~going_on
-        ended = terminated | late
-        next_observation = self._observed(next_state)  # before the next episode draws noise of its own
-        starts = self._next_starts(ended)
-        self.elapsed = self.elapsed.masked_fill(ended, 0)
-        self._go_on_from(torch.where(ended, starts, next_state))
-        return Transition(
-            observation=observation,
-            reward=self._reward(next_state),
-            next_observation=next_observation,
-            terminated=terminated,
-            truncated=late & going_on,
-            valid=self._valid,
-        )
+        with self._inference_mode:
+            observation = self.observation
+            self.force, self.seconds = self._force(action), self.physics.time_step
+            next_state = self._advance(self.force)
+            going_on = (next_state.abs() - self._limits).amax(dim=0) <= self._zero  # not so for nan and infinity, too
+            self._now += 1
+            late = self._began <= self._now - self.max_episode_steps
+            terminated = ~going_on
+            ended = terminated | late
+            next_observation = self._observed(next_state)  # before the next episode draws noise of its own
+            starts = self._next_starts(ended)
+            self._began = self._began.masked_fill(ended, self._now)
+            self._go_on_from(torch.where(ended, starts, next_state))
+            return Transition(
+                observation=observation,
+                reward=self._reward(next_state),
+                next_observation=next_observation,
+                terminated=terminated,
+                truncated=late & going_on,
+                valid=self._valid,
+            )
 
     def _go_on_from(self, state: Float[Tensor, "4 S N"]) -> None:
         self.state = state
@@ -118,12 +130,12 @@ class CartPoleSimulator:
         return self._observation
 
     def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
-        return state.movedim(0, -1)
+        return state.permute(1, 2, 0)
 
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:
-        magnitude = self.physics.force_magnitude
         if isinstance(self.actions, Discrete):
-            return action * self.physics.force_range - magnitude
+            return torch.addcmul(self.physics.force_to_the_left, action.to(self.dtype), self.physics.force_range)
+        magnitude = self.physics.force_magnitude
         return action.squeeze(-1).to(self.dtype).clamp(-magnitude, magnitude)
 
     def _advance(self, force: Float[Tensor, "S N"]) -> Float[Tensor, "4 S N"]:

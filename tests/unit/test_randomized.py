@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cartpole_cli.actions import FORCE
-from cartpole_cli.environments.physics import Physics, drag
+from cartpole_cli.environments.physics import Physics, drag_
 from cartpole_cli.environments.randomization import Conditions, Push, Range, Starts
 from cartpole_cli.environments.randomized import RandomizedCartPole
 from cartpole_cli.randomness import Streams
@@ -136,7 +136,7 @@ def test_drag_takes_its_share_and_brings_slow_things_to_rest() -> None:
         pole_drag=torch.tensor([1.1, 1.1, 0.0]),
     )
     state = torch.tensor([[1.0, 2.0, 3.0, -4.0], [1.0, 5e-5, 3.0, -5e-5], [1.0, -5e-5, 3.0, 5e-5]]).T
-    after = drag(state, physics).T.tolist()
+    after = drag_(state, physics).T.tolist()
     assert after[0] == pytest.approx([1.0, 2.0 * 0.985, 3.0, -4.0 * 0.978])
     assert after[1] == pytest.approx([1.0, 5e-5, 3.0, 0.0])
     assert after[2] == pytest.approx([1.0, 0.0, 3.0, 5e-5])
