@@ -14,7 +14,6 @@ from cartpole_cli.cli.train_outcome import as_argument
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
 if TYPE_CHECKING:
-    import torch
     from rich.console import Console
 
     from cartpole_cli.sweep.search import Search
@@ -116,24 +115,13 @@ def _exit(is_done: bool) -> NoReturn:
     raise typer.Exit(0 if is_done else EXIT_INTERRUPTED)
 
 
-def _device(name: str) -> "torch.device":
-    import torch
-
-    from cartpole_cli.training.build import choose_device
-
-    torch.set_num_threads(1)
-    device = choose_device(name)
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    return device
-
-
 def _tell_plan(search: "Search") -> None:
     """The search as a file, and what it would cost."""
     from cartpole_cli.cli.words import count, duration
     from cartpole_cli.sweep.estimate import plan
+    from cartpole_cli.training.build import set_up_torch
 
-    found = plan(search, _device(search.recipe.trainer.device))
+    found = plan(search, set_up_torch(search.recipe.trainer))
     print(search.to_toml(), end="")
     settings = search.settings
     parts = f"{count(search.num_trials, 'trial')} x {count(settings.seeds, 'seed')}"
@@ -164,11 +152,9 @@ def _run(
     from cartpole_cli.sweep.sweep import Sweep
 
     if search is not None:
-        work = Sweep.create(
-            search, device=_device(search.recipe.trainer.device), runs_dir=runs_dir, name=name, tell=tell
-        )
+        work = Sweep.create(search, runs_dir=runs_dir, name=name, tell=tell)
     else:
-        work = Sweep.resume(_folder(str(resume), runs_dir), device=(device and _device(device)) or None, tell=tell)
+        work = Sweep.resume(_folder(str(resume), runs_dir), device=device, tell=tell)
         _print(console, f"resuming {printable(str(work.folder.path))} after {len(work.trials)} trials")
     again = f"interrupted; to go on: cartpole sweep --resume {as_argument(work.folder.path)}"
     try:
@@ -216,8 +202,9 @@ def _show(work: "Sweep", console: "Console") -> None:
         console.print(finalists_table(work.report))
     for line in describe(work.report):
         _print(console, line)
-    _print(console, f"next: cartpole train --recipe {as_argument(work.folder.best)}")
-    _print(console, f"      cartpole plot {as_argument(work.folder.path)}")
+    if work.report.best is not None:
+        _print(console, f"next: cartpole train --recipe {as_argument(work.folder.best)}")
+    _print(console, f"{'      ' if work.report.best else 'next: '}cartpole plot {as_argument(work.folder.path)}")
 
 
 def _print(console: "Console", text: str) -> None:

@@ -12,10 +12,12 @@ from rich.text import Text
 from cartpole_cli.estimate import Estimate
 from cartpole_cli.sweep.report import WORDS, SweepReport
 from cartpole_cli.sweep.sweep import Progress as SweepProgress
+from cartpole_cli.sweep.trials import Trial
 
-SECONDS_BETWEEN_LINES = 2.0
+SECONDS_BETWEEN_LINES = 10.0
 STDERR = 2
-EQUAL = "not distinguishable"
+MARK = " *"
+"""Of a finalist that cannot be told from the best."""
 
 
 class SweepDisplay:
@@ -77,38 +79,45 @@ class SweepDisplay:
 def finalists_table(report: SweepReport) -> Table:
     """The finalists, best first, and which of them may be as good as the best."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", "score, 95 % interval", "against the recipe", "solved", ""):
+    for heading in ("", "score, 95 % interval", "against the recipe", "solved"):
         table.add_column(heading, no_wrap=True)
     before = next(outcome for outcome in report.outcomes if outcome.finalist.trial is None)
     for place, outcome in enumerate(report.outcomes):
         is_clear = not place or outcome.is_distinguishable(report.outcomes[0])
         table.add_row(
-            Text(outcome.finalist.name),
+            Text(outcome.finalist.name + ("" if is_clear else MARK)),
             _interval(outcome.estimate, ""),
             "" if outcome is before else _interval(outcome.change(before), "+"),
             f"{outcome.num_solved} of {len(outcome.scores)}",
-            "" if is_clear else EQUAL,
         )
     return table
 
 
 def describe(report: SweepReport) -> list[str]:
     """What was found, in sentences."""
-    best, metric = report.best, WORDS[report.search.settings.metric]
+    best, metric, first = report.best, WORDS[report.search.settings.metric], report.outcomes[:1]
+    lines = []
+    if any(not outcome.is_distinguishable(first[0]) for outcome in report.outcomes[1:]):
+        lines.append("* not distinguishable from the best")
     if best is None:
-        return ["no trial was better than the recipe as it was" if report.outcomes else "no trial has a score"]
-    values = "  ".join(f"{key}={_shown(value)}" for key, value in best.setting.items())
-    lines = [f"best: trial {best.number}  {values}"]
-    if report.improvement is not None:
-        seeds, change = len(report.search.seeds(2)), _interval(report.improvement, "+")
-        lines.append(f"against the recipe, on {seeds} more seeds: {metric} {change}")
+        lines.append("no trial was better than the recipe as it was" if first else "no trial has a score")
     else:
-        lines.append(f"{metric} {best.score:.1f} over {len(best.seeds)} seeds, on which it was chosen: not confirmed")
+        values = "  ".join(f"{key}={_shown(value)}" for key, value in best.setting.items())
+        lines += [f"best: trial {best.number}  {values}", _confirmation(report, best, metric)]
     known = {key: value for key, value in report.importances.items() if value is not None}
     if known:
-        shares = ", ".join(f"{key} {value:.0%}" for key, value in sorted(known.items(), key=lambda item: -item[1]))
-        lines.append(f"importance: {shares}")
+        lines.append(f"importance: {', '.join(f'{key} {value:.0%}' for key, value in known.items())}")
     return lines
+
+
+def _confirmation(report: SweepReport, best: Trial, metric: str) -> str:
+    """Whether it is better than the recipe, on seeds that did not choose it."""
+    change = report.improvement
+    if change is None:
+        return f"{metric} {best.score:.1f} over {len(best.seeds)} seeds, on which it was chosen: not confirmed"
+    unclear = ": not distinguishable" if change.interval[0] <= 0 <= change.interval[1] else ""
+    seeds = len(report.search.seeds(2))
+    return f"against the recipe, on {seeds} more seeds: {metric} {_interval(change, '+')}{unclear}"
 
 
 def _interval(estimate: Estimate, sign: str) -> str:

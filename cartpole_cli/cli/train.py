@@ -126,15 +126,10 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
     console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False, emoji=False)
     _print(console, f"{recipe.algorithm.name} on {printable(recipe.environment.id)}, {_seeds(recipe.seeds)}")
 
-    import torch  # a second, so something is said before it
+    # Imports torch: a second, so something is said before it.
+    from cartpole_cli.training.build import iteration_size, set_up_torch
 
-    from cartpole_cli.training.build import check_threads, choose_device, iteration_size
-
-    check_threads(recipe.trainer.num_threads)
-    torch.set_num_threads(recipe.trainer.num_threads)
-    device = choose_device(recipe.trainer.device)
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    device = set_up_torch(recipe.trainer)
     _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
     session = open_session(device, console)
     size = iteration_size(recipe, session.trainer.environment)

@@ -197,4 +197,9 @@ def _problems(search: Search) -> list[str]:
         problems.append(f"trainer.num_seeds = {recipe.trainer.num_seeds}: a search has --seeds and --confirm-seeds")
     if search.seeds(2)[-1] >= 2**63:
         problems.append(f"trainer.seed = {recipe.trainer.seed}: too large for the seeds of a search")
+    if not problems:
+        try:
+            resolve_recipe(tomllib.loads(recipe.to_toml()), ["trainer.num_seeds=2"], source="recipe")
+        except CartpoleError as error:
+            problems += error.problems
     return problems

@@ -27,6 +27,7 @@ from cartpole_cli.sweep.report import SweepReport, best_first, to_confirm
 from cartpole_cli.sweep.sampler import generations, settings_of
 from cartpole_cli.sweep.search import Search, read_search
 from cartpole_cli.sweep.trials import Computation, Planned, Trial, grouped
+from cartpole_cli.training.build import set_up_torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,13 @@ class Sweep:
     report: SweepReport | None
 
     @classmethod
-    def create(
-        cls, search: Search, *, device: torch.device, runs_dir: Path, name: str | None, tell: Callable[[str], None]
-    ) -> "Sweep":
+    def create(cls, search: Search, *, runs_dir: Path, name: str | None, tell: Callable[[str], None]) -> "Sweep":
         """A new search, in a folder of that name or of one made from time, recipe and number of trials.
 
         Raises:
-            CartpoleError: the environment or the folder cannot be made.
+            CartpoleError: the device is not there, or the environment or the folder cannot be made.
         """
+        device = set_up_torch(search.recipe.trainer)
         import_module_of(search.recipe.environment.id)
         suffix = f"t{search.num_trials}"
         path = RunDirectory.create(runs_dir, recipe_name=search.recipe_name, suffix=suffix, name=name).path
@@ -89,8 +89,8 @@ class Sweep:
             raise
 
     @classmethod
-    def resume(cls, path: Path, *, device: torch.device | None, tell: Callable[[str], None]) -> "Sweep":
-        """The search in a folder goes on.
+    def resume(cls, path: Path, *, device: str | None, tell: Callable[[str], None]) -> "Sweep":
+        """The search in a folder goes on, on its own device or the one of that name.
 
         Raises:
             CartpoleError: it is none, was edited, or another process is at work in the folder.
@@ -99,7 +99,8 @@ class Sweep:
         before = folder.read_manifest()
         search = read_search(folder.search, str(before.get("recipe")))
         import_module_of(search.recipe.environment.id)
-        there = device or torch.device(str(before.get("device", "cpu")))
+        settings = search.recipe.trainer
+        there = set_up_torch(settings if device is None else settings.model_copy(update={"device": device}))
         manifest = _kind(resumed_manifest(before | {"kind": "run"}, search.recipe, there), folder)
         return cls(search, folder, device=there, manifest=manifest, tell=tell)
 

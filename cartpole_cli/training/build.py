@@ -14,6 +14,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.recipe import Recipe
+from cartpole_cli.recipe.sections import TrainerRecipe
 from cartpole_cli.training.evaluation import Evaluator
 from cartpole_cli.training.optimizer import Adam
 from cartpole_cli.training.size import IterationSize
@@ -84,6 +85,20 @@ def check_threads(wanted: int) -> None:
     cores = os.cpu_count()
     if cores is not None and wanted > cores:
         raise CartpoleError(f"trainer.num_threads = {wanted}: this machine has {cores} cores; allowed: 1 to {cores}")
+
+
+def set_up_torch(settings: TrainerRecipe) -> torch.device:
+    """Give torch the threads that a recipe asks for; the device that it trains on.
+
+    Raises:
+        CartpoleError: there are fewer cores, or the device is not there.
+    """
+    check_threads(settings.num_threads)
+    torch.set_num_threads(settings.num_threads)
+    device = choose_device(settings.device)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return device
 
 
 def choose_device(name: str) -> torch.device:
