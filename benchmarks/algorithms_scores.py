@@ -10,6 +10,7 @@ import numpy as np
 
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.folders import seed_folders
+from cartpole_cli.sweep.score import Curve
 
 PERFECT, SOLVED = 500.0, 475.0
 
@@ -45,7 +46,7 @@ def read_scores(study: Path) -> Scores:
     evaluated = [[record for record in records if "selection_return" in record] for records in metrics]
     budget = _budget(study)
     return Scores(
-        mean_held_out=[_area(records, budget) for records in evaluated],
+        mean_held_out=[_curve(records).mean_held_out(budget) for records in evaluated],
         last=[records[-1]["selection_return"] if records else 0.0 for records in evaluated],
         final=[seed["mean_return"] or 0.0 for seed in summary["seeds"]],
         kept=[_kept(records) for records in evaluated],
@@ -72,11 +73,8 @@ def _commit(study: Path) -> str | None:
     return state and state["commit"] + ("-dirty" if state["dirty"] else "")
 
 
-def _area(records: list[dict[str, Any]], budget: int) -> float:
-    steps = np.array([0, *(record["env_steps"] for record in records)], dtype=float)
-    returns = np.array([0, *(record["selection_return"] for record in records)], dtype=float)
-    grid = np.linspace(0, budget, 1001)
-    return float(np.interp(grid, steps, returns).mean())
+def _curve(records: list[dict[str, Any]]) -> Curve:
+    return Curve([record["env_steps"] for record in records], [record["selection_return"] for record in records])
 
 
 def _kept(records: list[dict[str, Any]]) -> float:

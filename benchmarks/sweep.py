@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         equal = [f"trainer.num_steps={options.env_steps}", "trainer.stop_at_return=null"]
         sizes = ["--trials", str(options.trials), "--seeds", str(options.seeds), "--finalists", "0"]
-        where = ["--runs-dir", folder, "--device", "cpu", "--json"]
+        where = ["--runs-dir", folder, "--device", "cpu", "--quiet", "--json"]
         ours = run([*CARTPOLE, "sweep", "--recipe", "ppo", *SPACE, *equal, *sizes, *where])
         best = json.loads(ours.output)["best"]["score"]
         row = f"{ours.seconds:.1f} | {ours.seconds / trainings:.2f} | {ours.peak_mib:,.0f}"

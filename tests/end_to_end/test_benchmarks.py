@@ -40,6 +40,11 @@ def test_listing_prints_a_row_per_way_to_ask(rows_of):
     assert len([row for row in rows if row.startswith("cartpole best")]) == 4
 
 
+def test_sweep_prints_a_row(rows_of):
+    small = ("--trials", "2", "--seeds", "2", "--env-steps", "1000")
+    assert rows_of("sweep.py", *small) == ["", "cartpole sweep"]
+
+
 def test_simulator_prints_a_row_per_size(rows_of):
     table = ["environments", "1", "8", "64", "1024", "16384"]
     assert rows_of("simulator.py", "--tiny") == table + table

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import COMMAND, TINY, Ended
+from commands import COMMAND, TINY, Ended, in_terminal, plain
 
 from cartpole_cli.recipe.files import load_recipe
 from cartpole_cli.runs.lock import FolderLock
@@ -264,3 +264,13 @@ def test_killed_at_any_moment_it_ends_with_the_same_files(cartpole: Run) -> None
         kills += 1
     assert kills > 2, "it was over before it was killed often enough"
     assert content(Path("other/s")) == expected
+
+
+def test_a_terminal_shows_a_bar_and_in_the_end_the_table() -> None:
+    code, shown = in_terminal(100, *SMALL)
+    text = plain(shown)
+    assert code == 0, text
+    assert "of 6 trials" in text
+    assert "left, at most:" in text
+    assert "against the recipe" in text
+    assert "finalist " in text
