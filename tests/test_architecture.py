@@ -20,7 +20,7 @@ LAYERS = [
     ["algorithms"],
     ["training"],
     ["runs"],
-    ["deploy"],
+    ["deploy", "workers"],
     ["scoring"],
     ["plots"],
     ["sweep"],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cartpole_cli.sweep.search import Search
     from cartpole_cli.sweep.sweep import Sweep
+    from cartpole_cli.workers.interface import Workers
 
 
 class Sampler(StrEnum):
@@ -68,6 +69,9 @@ def sweep(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The search's folder in the runs folder.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=1_024, help="Processes that train at once; 1: this one alone.")
+    ] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the search and how long it would take, and stop.")
@@ -94,7 +98,7 @@ def sweep(
     if resume is not None:
         if words or recipe or name or given or seed is not None:
             raise CartpoleError("--resume goes on with the search as it was, in its own folder: leave the others out")
-        _exit(_run(None, resume, device, runs_dir, None, quiet=quiet, as_json=as_json))
+        _exit(_run(None, resume, device, runs_dir, None, workers, quiet=quiet, as_json=as_json))
     from cartpole_cli.sweep.sampler import check_sampler
     from cartpole_cli.sweep.search import make_search
 
@@ -108,7 +112,7 @@ def sweep(
     if dry_run:
         _tell_plan(search)
         return
-    _exit(_run(search, None, device, runs_dir, name, quiet=quiet, as_json=as_json))
+    _exit(_run(search, None, device, runs_dir, name, workers, quiet=quiet, as_json=as_json))
 
 
 def _exit(is_done: bool) -> NoReturn:
@@ -137,6 +141,7 @@ def _run(
     device: str | None,
     runs_dir: Path,
     name: str | None,
+    num_workers: int,
     *,
     quiet: bool,
     as_json: bool,
@@ -151,14 +156,16 @@ def _run(
 
     from cartpole_cli.sweep.sweep import Sweep
 
+    workers = _workers(num_workers)
     if search is not None:
-        work = Sweep.create(search, runs_dir=runs_dir, name=name, tell=tell)
+        work = Sweep.create(search, runs_dir=runs_dir, name=name, workers=workers, tell=tell)
     else:
-        work = Sweep.resume(_folder(str(resume), runs_dir), device=device, tell=tell)
+        work = Sweep.resume(_folder(str(resume), runs_dir), device=device, workers=workers, tell=tell)
         _print(console, f"resuming {printable(str(work.folder.path))} after {len(work.trials)} trials")
     again = f"interrupted; to go on: cartpole sweep --resume {as_argument(work.folder.path)}"
     try:
-        _follow(work, console)
+        with workers:
+            _follow(work, console)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         tell(again)
         if isinstance(error, BrokenPipeError):
@@ -176,6 +183,13 @@ def _run(
     if as_json:
         print(json.dumps(work.report.as_plain_data()))
     return True
+
+
+def _workers(count: int) -> "Workers":
+    from cartpole_cli.workers.here import Here
+    from cartpole_cli.workers.local import LocalWorkers
+
+    return Here() if count == 1 else LocalWorkers(count, tell)
 
 
 def _folder(name: str, runs_dir: Path) -> Path:

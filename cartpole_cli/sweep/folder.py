@@ -56,9 +56,12 @@ class SweepFolder:
 
     def record(self, trials: Sequence[Trial]) -> None:
         """Add what some trials have come to."""
-        lines = "".join(json.dumps(trial.as_plain_data()) + "\n" for trial in trials)
         with writing(self.trials), self.trials.open("a", encoding="utf-8") as file:
-            file.write(lines)
+            file.write(_lines(trials))
+
+    def put_in_order(self, trials: Sequence[Trial]) -> None:
+        """Write all trials by their numbers, whichever ended first."""
+        write_file(self.trials, _lines(trials).encode())
 
     def read_trials(self, search: Search) -> dict[int, Trial]:
         """The trials that have ended, by number; the file is cut where a line is torn or of another search."""
@@ -75,6 +78,10 @@ class SweepFolder:
         if whole < len(content):
             write_file(self.trials, content[:whole])
         return trials
+
+
+def _lines(trials: Sequence[Trial]) -> str:
+    return "".join(json.dumps(trial.as_plain_data()) + "\n" for trial in trials)
 
 
 def _trial(line: bytes, search: Search) -> Trial | None:

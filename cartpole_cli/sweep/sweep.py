@@ -19,15 +19,16 @@ from cartpole_cli.runs.directory import RunDirectory, write_json
 from cartpole_cli.runs.folders import SWEEP
 from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.manifest import new_manifest, resumed_manifest
-from cartpole_cli.runs.resume import load_resumable
-from cartpole_cli.runs.session import STOPPED, Session
+from cartpole_cli.runs.session import STOPPED
 from cartpole_cli.sweep.finalists import Finalist, finalists_of, ranked, read_outcome
 from cartpole_cli.sweep.folder import SweepFolder
 from cartpole_cli.sweep.report import SweepReport, best_first, to_confirm
 from cartpole_cli.sweep.sampler import generations, settings_of
 from cartpole_cli.sweep.search import Search, read_search
-from cartpole_cli.sweep.trials import Computation, Planned, Trial, grouped
+from cartpole_cli.sweep.studies import Studies
+from cartpole_cli.sweep.trials import COMPUTE, Planned, Trial, grouped, job_of, trials_of
 from cartpole_cli.training.build import set_up_torch
+from cartpole_cli.workers.interface import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,11 @@ class Sweep:
         *,
         device: torch.device,
         manifest: dict[str, Any],
+        workers: Workers,
         tell: Callable[[str], None],
     ) -> None:
         self.search, self.folder, self.stop_requested, self.report = search, folder, False, None
-        self._device, self._manifest, self._tell = device, manifest, tell
+        self._device, self._manifest, self._workers, self._tell = device, manifest, workers, tell
         self._started = time.perf_counter() - float(manifest.get("seconds") or 0.0)
         self._lock = FolderLock(folder.path)
         try:
@@ -69,7 +71,9 @@ class Sweep:
     report: SweepReport | None
 
     @classmethod
-    def create(cls, search: Search, *, runs_dir: Path, name: str | None, tell: Callable[[str], None]) -> "Sweep":
+    def create(
+        cls, search: Search, *, runs_dir: Path, name: str | None, workers: Workers, tell: Callable[[str], None]
+    ) -> "Sweep":
         """A new search, in a folder of that name or of one made from time, recipe and number of trials.
 
         Raises:
@@ -83,13 +87,13 @@ class Sweep:
         try:
             folder.write_search(search)
             manifest = _kind(new_manifest(search.recipe, search.recipe_name, device), folder)
-            return cls(search, folder, device=device, manifest=manifest, tell=tell)
+            return cls(search, folder, device=device, manifest=manifest, workers=workers, tell=tell)
         except CartpoleError:
             shutil.rmtree(path, ignore_errors=True)  # it is a moment old: the name is free again
             raise
 
     @classmethod
-    def resume(cls, path: Path, *, device: str | None, tell: Callable[[str], None]) -> "Sweep":
+    def resume(cls, path: Path, *, device: str | None, workers: Workers, tell: Callable[[str], None]) -> "Sweep":
         """The search in a folder goes on, on its own device or the one of that name.
 
         Raises:
@@ -102,7 +106,7 @@ class Sweep:
         settings = search.recipe.trainer
         there = set_up_torch(settings if device is None else settings.model_copy(update={"device": device}))
         manifest = _kind(resumed_manifest(before | {"kind": "run"}, search.recipe, there), folder)
-        return cls(search, folder, device=there, manifest=manifest, tell=tell)
+        return cls(search, folder, device=there, manifest=manifest, workers=workers, tell=tell)
 
     def __enter__(self) -> "Sweep":
         return self
@@ -162,19 +166,20 @@ class Sweep:
                 for number, setting in zip(generation, settings, strict=True)
             ]
             self._check_known(planned)
-            for group in grouped(planned, len(seeds)):
-                missing = [trial for trial in group if trial.number not in self.trials]
-                if not missing:
-                    continue
-                computation = Computation(missing, seeds, self._device)
-                for share in computation.iterations():
-                    yield self._progress(f"{len(missing)} under way", share * len(missing))
-                    if self.stop_requested:
-                        return
-                done = computation.results(metric)
-                self.folder.record(done)
-                self.trials |= {trial.number: trial for trial in done}
-                yield self._progress("", 0.0)
+            missing = [trial for trial in planned if trial.number not in self.trials]
+            groups = grouped(missing, len(seeds), self._workers.count)
+            jobs = [job_of(group, seeds, metric, self._device.type) for group in groups]
+            under_way = [0.0] * len(groups)
+            for place, said in self._workers.run(COMPUTE, jobs):
+                under_way[place] = 0.0 if isinstance(said, bytes) else said * len(groups[place])
+                if isinstance(said, bytes):
+                    done = trials_of(said)
+                    self.folder.record(done)
+                    self.trials |= {trial.number: trial for trial in done}
+                yield self._progress(sum(under_way))
+                if self.stop_requested:
+                    return
+        self.folder.put_in_order([self.trials[number] for number in sorted(self.trials)])
 
     def _check_known(self, planned: list[Planned]) -> None:
         """Raises CartpoleError if a trial that has ended is not the one that would be asked for."""
@@ -184,46 +189,20 @@ class Sweep:
                 reason = f"trial {trial.number} is not what the sampler asks for here; was it another version's?"
                 raise CartpoleError(f"{self.folder.trials}: {reason}")
 
-    def _progress(self, under_way: str, trials: float) -> Progress:
+    def _progress(self, under_way: float) -> Progress:
         best = next(iter(ranked(self.trials.values())), None)
-        return Progress(len(self.trials), best, under_way, (len(self.trials) + trials) / self.search.num_trials)
+        return Progress(len(self.trials), best, "", (len(self.trials) + under_way) / self.search.num_trials)
 
     def _train(self, finalists: list[Finalist]) -> Iterator[Progress]:
         """Train the studies, or go on with those that were cut short."""
         best = next(iter(ranked(self.trials.values())), None)
-        for place, finalist in enumerate(finalists):
-            session = self._session(finalist)
-            if session is None:
-                continue
-            budget, steps = finalist.recipe.trainer.num_steps, [run.progress.env_steps for run in session.runs]
-            with session:
-                for report in session.reports():
-                    for seed in report.seeds:
-                        steps[seed.member] = budget if seed.finished else min(seed.env_steps, budget)
-                    share = (place + sum(steps) / (budget * len(steps))) / len(finalists)
-                    yield Progress(len(self.trials), best, f"finalist {finalist.name}", share)
-                    if self.stop_requested:
-                        session.request_stop()
-                session.finish()
+        studies = Studies(self.search.recipe_name, self.folder, self._device, self._workers, self._tell)
+        shares = [0.0] * len(finalists)
+        for place, share in studies.train(finalists):
+            shares[place] = share
+            yield Progress(len(self.trials), best, f"finalist {finalists[place].name}", sum(shares) / len(finalists))
             if self.stop_requested:
-                return
-
-    def _session(self, finalist: Finalist) -> Session | None:
-        """The finalist's training, as far as it is; None if it has ended."""
-        directory = self.folder.study(finalist.name)
-        if directory.last.exists():
-            run = load_resumable(str(directory.path), self.folder.path, ())
-            return None if run.has_ended else Session.resume(run, device=self._device, tell=self._tell)
-        if directory.path.exists():
-            shutil.rmtree(directory.path)  # a killed process made it, and nothing was learned there
-        return Session.create(
-            finalist.recipe,
-            device=self._device,
-            recipe_name=self.search.recipe_name,
-            runs_dir=self.folder.path,
-            name=finalist.name,
-            tell=self._tell,
-        )
+                studies.request_stop()
 
     def _write_manifest(self, status: str) -> None:
         progress = {

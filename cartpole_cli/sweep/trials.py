@@ -1,5 +1,6 @@
 """Trials as members of one computation: settings that share their shapes, each with all seeds, trained at once."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,14 +8,18 @@ from typing import Any
 
 import torch
 
+from cartpole_cli.environments.registered import import_module_of
+from cartpole_cli.recipe.files import recipe_from_text
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.recipe.sections import shape_of
 from cartpole_cli.sweep.score import Curve, mean_score
-from cartpole_cli.training.build import build_trainer
+from cartpole_cli.training.build import build_trainer, set_up_torch
 from cartpole_cli.training.reports import SeedReport
 
 MEMBERS_AT_ONCE = 64
 """More cost as much per member, and take their memory."""
+COMPUTE = "cartpole_cli.sweep.trials:compute"
+"""What workers are asked to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +48,55 @@ class Trial:
         return sum(int(seed["env_steps"]) for seed in self.seeds)
 
 
-def grouped(trials: Sequence[Planned], num_seeds: int) -> list[list[Planned]]:
-    """Trials that can be one computation, in order, and as many at once as is fast."""
+def grouped(trials: Sequence[Planned], num_seeds: int, num_workers: int = 1) -> list[list[Planned]]:
+    """Trials that can be one computation, in order; as many at once as is fast, and leaves no worker idle."""
     by_shape: dict[str, list[Planned]] = {}
     for trial in trials:
         by_shape.setdefault(_shape(trial.recipe), []).append(trial)
-    size = max(1, MEMBERS_AT_ONCE // num_seeds)
+    share = -(-len(trials) // num_workers)
+    size = max(1, min(MEMBERS_AT_ONCE // num_seeds, share))
     return [group[first : first + size] for group in by_shape.values() for first in range(0, len(group), size)]
 
 
 def _shape(recipe: Recipe) -> str:
     sections = (recipe.algorithm, recipe.policy, recipe.trainer)
     return repr([recipe.environment, *map(shape_of, sections)])
+
+
+def job_of(trials: Sequence[Planned], seeds: Sequence[int], metric: str, device: str) -> bytes:
+    """What `compute` is to be given."""
+    recipes = [_on(trial.recipe, device).to_toml() for trial in trials]
+    plain = [{"trial": trial.number, "setting": trial.setting} for trial in trials]
+    return json.dumps({"trials": plain, "recipes": recipes, "seeds": list(seeds), "metric": metric}).encode()
+
+
+def trials_of(result: bytes) -> list[Trial]:
+    """What `compute` came to."""
+    return [
+        Trial(trial["trial"], trial["setting"], trial["score"], tuple(trial["seeds"])) for trial in json.loads(result)
+    ]
+
+
+def compute(job: bytes) -> Iterator[float | bytes]:
+    """Run some trials of one shape: shares of the budgets that are done, then the trials.
+
+    Raises:
+        CartpoleError: the environment cannot be made, or is too large for the memory.
+    """
+    asked = json.loads(job)
+    planned = [
+        Planned(trial["trial"], trial["setting"], recipe_from_text(recipe, source="recipe"))
+        for trial, recipe in zip(asked["trials"], asked["recipes"], strict=True)
+    ]
+    recipe = planned[0].recipe
+    import_module_of(recipe.environment.id)
+    computation = Computation(planned, asked["seeds"], set_up_torch(recipe.trainer))
+    yield from computation.iterations()
+    yield json.dumps([trial.as_plain_data() for trial in computation.results(asked["metric"])]).encode()
+
+
+def _on(recipe: Recipe, device: str) -> Recipe:
+    return recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update={"device": device})})
 
 
 class Computation:

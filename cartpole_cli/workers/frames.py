@@ -1,0 +1,57 @@
+"""Messages between processes: a kind, a place, a length, a SHA-256, and that many bytes."""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from cartpole_cli.workers.interface import MAX_RESULT
+
+HEADER = struct.Struct(">cIQ32s")
+JOB, SHARE, RESULT, ERROR = b"j", b"s", b"r", b"e"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A message: `place` is the job that it is about."""
+
+    kind: bytes
+    place: int
+    content: bytes
+
+
+def write(stream: BinaryIO, frame: Frame) -> None:
+    digest = hashlib.sha256(frame.content).digest()
+    stream.write(HEADER.pack(frame.kind, frame.place, len(frame.content), digest) + frame.content)
+    stream.flush()
+
+
+def read(stream: BinaryIO) -> Frame | None:
+    """The next message; None where the other end is gone.
+
+    Raises:
+        ValueError: it is too large, or was damaged on its way.
+    """
+    head = _exactly(stream, HEADER.size)
+    if head is None:
+        return None
+    kind, place, length, digest = HEADER.unpack(head)
+    if length > MAX_RESULT:
+        raise ValueError(f"a message of {length:,} bytes; allowed: at most {MAX_RESULT:,}")
+    content = _exactly(stream, length)
+    if content is None:
+        return None
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("a message that was damaged on its way")
+    return Frame(kind, place, content)
+
+
+def _exactly(stream: BinaryIO, length: int) -> bytes | None:
+    parts, left = [], length
+    while left:
+        part = stream.read(left)
+        if not part:
+            return None
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,27 @@
+"""This process: one job after the other."""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+
+from cartpole_cli.workers.interface import job_named
+
+
+class Here:
+    """The only worker there is without any."""
+
+    count = 1
+
+    def __enter__(self) -> "Here":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing was started."""
+
+    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, float | bytes]]:
+        """As `Workers.run`; what a job raises is raised."""
+        job = job_named(function)
+        for place, content in enumerate(jobs):
+            for said in job(content):
+                yield place, said

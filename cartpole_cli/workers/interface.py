@@ -1,0 +1,52 @@
+"""Where computations run: in this process, in processes of this machine, or on a Ray cluster.
+
+A job is bytes that say what to compute, its result the bytes that came out: no objects of ours travel, and whoever asks
+keeps the only hands on folders. The same jobs give the same results wherever they run.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from types import TracebackType
+from typing import Protocol, runtime_checkable
+
+Job = Callable[[bytes], Iterator[float | bytes]]
+"""Yields shares of the work done, between 0 and 1, and its result at the end."""
+MAX_RESULT = 1 << 30
+"""Bytes of a result."""
+MAX_TRIES = 3
+"""Of a job whose worker is lost."""
+
+
+@runtime_checkable
+class Workers(Protocol):
+    """Does jobs; a context manager that ends all it started."""
+
+    @property
+    def count(self) -> int:
+        """How many jobs are done at once."""
+        ...
+
+    def __enter__(self) -> object: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, float | bytes]]:
+        """How far each job is, by its place, and its result when it is done, in any order.
+
+        Args:
+            function: `module:name` of a `Job` in this package.
+            jobs: what to compute.
+
+        Raises:
+            CartpoleError: one of them cannot be done, or its worker was lost as often as it was tried.
+        """
+        ...
+
+
+def job_named(function: str) -> Job:
+    """The function of that name, one of this package."""
+    module, _, name = function.partition(":")
+    assert module.startswith("cartpole_cli."), function
+    job: Job = getattr(import_module(module), name)
+    return job

@@ -1,0 +1,105 @@
+"""Processes of this machine, each started anew (never forked: torch's threads do not survive that)."""
+
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+
+from cartpole_cli.errors import CartpoleError
+from cartpole_cli.workers.frames import ERROR, JOB, RESULT, Frame, read, write
+from cartpole_cli.workers.interface import MAX_TRIES
+
+SECONDS_TO_LEAVE = 2.0
+
+
+class LocalWorkers:
+    """`count` processes. A job whose process is lost is done again by another, three times at most.
+
+    Args:
+        count: how many.
+        tell: is told, in a line, of each process that is lost.
+    """
+
+    def __init__(self, count: int, tell: Callable[[str], None]) -> None:
+        self.count, self._tell = count, tell
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._function = ""
+        self._heard: queue.SimpleQueue[tuple[subprocess.Popen[bytes], Frame | None]] = queue.SimpleQueue()
+
+    def __enter__(self) -> "LocalWorkers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End them all, whatever they are at."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait(SECONDS_TO_LEAVE)
+        self._processes = []
+
+    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, float | bytes]]:
+        """As `Workers.run`. If it is left before its end, the processes have to be ended, too."""
+        waiting, tries = deque(range(len(jobs))), [0] * len(jobs)
+        under_way: dict[subprocess.Popen[bytes], int] = {}
+        idle = list(self._processes) if function == self._function else []
+        self._function, left = function, len(jobs)
+        while left:
+            while waiting and len(under_way) < self.count:
+                process = idle.pop() if idle else self._start(function)
+                under_way[process] = place = waiting.popleft()
+                tries[place] += 1
+                self._give(process, place, jobs[place])
+            process, frame = self._heard.get()
+            if process not in under_way:
+                continue  # it was lost while it had nothing to do
+            place = under_way[process]
+            if frame is None:
+                del under_way[process]
+                self._lose(process, tries[place])
+                waiting.appendleft(place)
+            elif frame.kind == ERROR:
+                raise CartpoleError(*frame.content.decode().splitlines())
+            elif frame.kind == RESULT:
+                del under_way[process]
+                idle.append(process)
+                left -= 1
+                yield place, frame.content
+            else:
+                yield place, float(frame.content)
+
+    def _start(self, function: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "cartpole_cli.workers.process", function]
+        # A process group of its own, so that a terminal's Ctrl-C is not for it.
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self._processes.append(process)
+        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        return process
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass on what the process says, and that it is gone."""
+        assert process.stdout is not None
+        with suppress(ValueError, OSError):
+            while (frame := read(process.stdout)) is not None:  # type: ignore[arg-type]
+                self._heard.put((process, frame))
+        self._heard.put((process, None))
+
+    @staticmethod
+    def _give(process: subprocess.Popen[bytes], place: int, job: bytes) -> None:
+        assert process.stdin is not None
+        with suppress(OSError):  # that it is gone, its listener tells
+            write(process.stdin, Frame(JOB, place, job))  # type: ignore[arg-type]
+
+    def _lose(self, process: subprocess.Popen[bytes], tries: int) -> None:
+        """A process that has gone, or has written what is no message."""
+        process.kill()
+        process.wait()
+        self._processes.remove(process)
+        if tries >= MAX_TRIES:
+            raise CartpoleError(f"a worker was lost {tries} times at the same work; is there enough memory?")
+        self._tell(f"note: a worker was lost (exit code {process.returncode}); its work is done again")
