@@ -27,7 +27,6 @@ class LocalWorkers:
     def __init__(self, count: int, tell: Callable[[str], None]) -> None:
         self.count, self._tell = count, tell
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._function = ""
         self._heard: queue.SimpleQueue[tuple[subprocess.Popen[bytes], Frame | None]] = queue.SimpleQueue()
 
     def __enter__(self) -> "LocalWorkers":
@@ -47,14 +46,13 @@ class LocalWorkers:
         """As `Workers.run`. If it is left before its end, the processes have to be ended, too."""
         waiting, tries = deque(range(len(jobs))), [0] * len(jobs)
         under_way: dict[subprocess.Popen[bytes], int] = {}
-        idle = list(self._processes) if function == self._function else []
-        self._function, left = function, len(jobs)
+        idle, left = list(self._processes), len(jobs)
         while left:
             while waiting and len(under_way) < self.count:
-                process = idle.pop() if idle else self._start(function)
+                process = idle.pop() if idle else self._start()
                 under_way[process] = place = waiting.popleft()
                 tries[place] += 1
-                self._give(process, place, jobs[place])
+                self._give(process, place, function.encode() + b"\n" + jobs[place])
             process, frame = self._heard.get()
             if process not in under_way:
                 continue  # it was lost while it had nothing to do
@@ -73,8 +71,8 @@ class LocalWorkers:
             else:
                 yield place, float(frame.content)
 
-    def _start(self, function: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "cartpole_cli.workers.process", function]
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "cartpole_cli.workers.process"]
         # A process group of its own, so that a terminal's Ctrl-C is not for it.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._processes.append(process)

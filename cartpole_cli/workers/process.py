@@ -1,6 +1,6 @@
 """A worker process: reads jobs from its standard input until that ends, and writes what comes of them.
 
-    python -m cartpole_cli.workers.process MODULE:FUNCTION
+    python -m cartpole_cli.workers.process
 
 It ignores Ctrl-C, which is for the driver to answer, and leaves at once when the driver is gone, in the middle of a
 job, too.
@@ -20,7 +20,7 @@ from cartpole_cli.workers.interface import job_named
 SECONDS_BETWEEN_SHARES = 0.2
 
 
-def main(function: str) -> None:
+def main() -> None:
     """Work until the driver lets go of the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -33,11 +33,11 @@ def main(function: str) -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    job = job_named(function)
     while True:
         frame, last = jobs.get(), 0.0
         try:
-            for said in job(frame.content):
+            function, _, content = frame.content.partition(b"\n")
+            for said in job_named(function.decode())(content):
                 if isinstance(said, bytes):
                     write(outgoing, Frame(RESULT, frame.place, said))
                 elif time.monotonic() - last >= SECONDS_BETWEEN_SHARES:
@@ -50,4 +50,4 @@ def main(function: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
