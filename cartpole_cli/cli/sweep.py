@@ -132,7 +132,7 @@ def _tell_plan(search: "Search") -> None:
     if settings.finalists:
         parts += f", then {settings.finalists} finalists and the recipe x {count(settings.confirm_seeds, 'seed')}"
     print(f"# {parts}: {count(found.num_computations, 'computation')} of trials")
-    print(f"# about {duration(found.seconds)} for whole budgets, without evaluations (measured on one iteration)")
+    print(f"# at most about {duration(found.seconds)} of training, held-out episodes not counted (from one iteration)")
 
 
 def _run(
@@ -193,7 +193,10 @@ def _workers(count: int) -> "Workers":
 
 
 def _folder(name: str, runs_dir: Path) -> Path:
-    return next((path for path in (Path(name), runs_dir / name) if path.is_dir()), Path(name))
+    found = next((path for path in (Path(name), runs_dir / name) if path.is_dir()), None)
+    if found is None:
+        raise CartpoleError(f"{name}: no such folder, and no search in {runs_dir}")
+    return found
 
 
 def _follow(work: "Sweep", console: "Console") -> None:

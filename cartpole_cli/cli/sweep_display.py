@@ -54,14 +54,13 @@ class SweepDisplay:
         """Show how far it is."""
         line, now = self._line(progress), time.perf_counter()
         if self._is_panel:
-            stage = "trials" if progress.trials_done < self._num_trials else "finalists"
-            if stage != self._stage:
-                self._stage = stage
+            if progress.stage != self._stage:
+                self._stage = progress.stage
                 self._progress.reset(self._task, total=1.0)
             self._progress.update(self._task, completed=progress.share, description=self._notice or line)
         elif progress.trials_done != self._last_done or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line, self._last_done = now, progress.trials_done
-            self._console.print(f"{line}, {progress.share:.0%} done", markup=False, soft_wrap=True)
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def acknowledge(self, text: str) -> None:
         """Show at once that a signal was heard, from its handler: which may interrupt anything, printing too."""
@@ -72,15 +71,15 @@ class SweepDisplay:
     def _line(self, progress: SweepProgress) -> str:
         best = progress.best
         score = "" if best is None or best.score is None else f", best {best.score:.1f} (trial {best.number})"
-        under_way = f", {progress.under_way}" if progress.under_way else ""
-        return f"{progress.trials_done} of {self._num_trials} trials{score}{under_way}"
+        done = f"{progress.share:.0%} of the {progress.stage}"
+        return f"{progress.trials_done} of {self._num_trials} trials{score}, {done}"
 
 
 def finalists_table(report: SweepReport) -> Table:
     """The finalists, best first, and which of them may be as good as the best."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("", "score, 95 % interval", "against the recipe", "solved"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     before = next(outcome for outcome in report.outcomes if outcome.finalist.trial is None)
     for place, outcome in enumerate(report.outcomes):
         is_clear = not place or outcome.is_distinguishable(report.outcomes[0])
@@ -101,6 +100,9 @@ def describe(report: SweepReport) -> list[str]:
         lines.append("* not distinguishable from the best")
     if best is None:
         lines.append("no trial was better than the recipe as it was" if first else "no trial has a score")
+        if report.confirmed and report.improvement:
+            looked = f"{report.confirmed[0].finalist.name} looked best, but on {len(report.search.seeds(2))} more seeds"
+            lines.append(f"{looked} it changes {metric} by {_interval(report.improvement, '+')}")
     else:
         values = "  ".join(f"{key}={_shown(value)}" for key, value in best.setting.items())
         lines += [f"best: trial {best.number}  {values}", _confirmation(report, best, metric)]

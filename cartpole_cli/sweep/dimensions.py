@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from cartpole_cli.errors import did_you_mean
 from cartpole_cli.recipe.fields import field_at
-from cartpole_cli.recipe.overrides import value_of
+from cartpole_cli.recipe.overrides import KEY, value_of
 from cartpole_cli.recipe.recipe import Recipe
 
 SECTIONS = ("algorithm.", "policy.")
@@ -29,6 +29,7 @@ CALL = re.compile(r"\s*([a-z_]+)\s*\((.*)\)\s*\Z", re.DOTALL)
 TAGGED = re.compile(r"\s*log\s*,\s*interval\s*\((.*)\)\s*\Z", re.DOTALL)
 OPENING, CLOSING = "([{", ")]}"
 MAX_VALUES = 10_000
+LARGEST = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,10 @@ class Choice:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The values that show whether a recipe takes all of them: of numbers the least and the greatest."""
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values):
-            return tuple(dict.fromkeys((min(self.values), max(self.values))))
+        """The values that show whether a recipe takes all of them: of whole numbers, or fractions, the outer two."""
+        for kind in (int, float):
+            if all(type(value) is kind and math.isfinite(value) for value in self.values):
+                return tuple(dict.fromkeys((min(self.values), max(self.values))))
         return self.values
 
     def at(self, share: float) -> Any:
@@ -67,7 +69,8 @@ class Interval:
     def at(self, share: float) -> Any:
         """The value at a place in [0, 1)."""
         low, high = (self.low, self.high + 1) if self.is_whole else (self.low, self.high)
-        value = low * (high / low) ** share if self.is_log else low + share * (high - low)
+        powers = share * (math.log(high) - math.log(low)) if self.is_log else 0.0
+        value = low * math.exp(powers) if self.is_log else low + share * (high - low)
         return self._as_is(min(max(value, self.low), self.high))
 
     def _as_is(self, value: float) -> float | int:
@@ -88,21 +91,23 @@ def dimension_of(recipe: Recipe, key: str, written: Any) -> Dimension:
     Raises:
         ValueError: what was expected instead.
     """
+    if re.fullmatch(KEY, key) is None:
+        raise ValueError("expected SECTION.FIELD=VALUES")
     if key not in FIELDS and not key.startswith(SECTIONS):
-        trials_differ = "would make trials of different tasks or budgets"
-        allowed = f"allowed: {', '.join(f'{section}*' for section in SECTIONS)}, {', '.join(FIELDS)}"
-        raise ValueError(f"{trials_differ}{did_you_mean(key, FIELDS)}; {allowed}")
+        is_known = field_at(tomllib.loads(recipe.to_toml()), key.split(".")) is not None
+        hint = "" if is_known else did_you_mean(key, FIELDS)
+        allowed = ", ".join([*(f"{section}*" for section in SECTIONS), *FIELDS])
+        raise ValueError(f"is the same for all trials{hint}; allowed: {allowed}")
     if not isinstance(written, str):
-        values = tuple(written) if isinstance(written, list) else (written,)
-        return _choice(key, values)
+        return _choice(key, tuple(written) if isinstance(written, list) else (written,))
     call = CALL.match(written)
     if call is None:
-        return _choice(key, tuple(value_of(part) for part in _split(written)))
+        return _choice(key, _values(written))
     name, inside = call[1], call[2]
     tagged = TAGGED.match(inside)
     match name:
         case "choice":
-            return _choice(key, tuple(value_of(part) for part in _split(inside)))
+            return _choice(key, _values(inside))
         case "range":
             return _choice(key, _range(inside))
         case "interval" | "log":
@@ -117,7 +122,7 @@ def dimension_of(recipe: Recipe, key: str, written: Any) -> Dimension:
 def _choice(key: str, values: tuple[Any, ...]) -> Choice:
     if not 1 <= len(values) <= MAX_VALUES:
         raise ValueError(f"{len(values)} values; expected 1 to {MAX_VALUES:,}")
-    distinct = list(dict.fromkeys(map(as_toml, values)))
+    distinct = set(map(as_toml, values))
     if len(distinct) < len(values):
         raise ValueError("a value twice; expected each once")
     return Choice(key, values)
@@ -128,9 +133,10 @@ def _range(text: str) -> tuple[Any, ...]:
     if not 2 <= len(numbers) <= 3 or (len(numbers) == 3 and numbers[2] <= 0):
         raise ValueError("expected range(START, STOP) or range(START, STOP, STEP), the step above 0")
     start, stop, step = numbers if len(numbers) == 3 else (*numbers, 1)
-    count = math.ceil((stop - start) / step - 1e-9)
+    steps = (stop - start) / step - 1e-9
+    count = math.ceil(min(steps, MAX_VALUES + 1))
     if not 1 <= count <= MAX_VALUES:
-        raise ValueError(f"{max(count, 0):,} values; expected 1 to {MAX_VALUES:,}")
+        raise ValueError(f"{'too many' if count > 1 else 'no'} values; expected 1 to {MAX_VALUES:,}")
     is_whole = all(isinstance(number, int) for number in numbers)
     return tuple(start + place * step if is_whole else round(start + place * step, 12) for place in range(count))
 
@@ -154,11 +160,18 @@ def _types(annotation: Any) -> set[Any]:
 
 
 def _numbers(text: str) -> list[int | float]:
-    numbers = [value_of(part) for part in _split(text)]
+    numbers = list(_values(text))
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError(f"{number!r} is no number")
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= LARGEST:
+            raise ValueError(f"{number!r:.40} is no number to search with")
     return numbers
+
+
+def _values(text: str) -> tuple[Any, ...]:
+    parts = _split(text)
+    if not all(part.strip() for part in parts):
+        raise ValueError("an empty value")
+    return tuple(map(value_of, parts))
 
 
 def _split(text: str) -> list[str]:
@@ -185,4 +198,6 @@ def as_toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(as_toml, value))}]"
-    return repr(value) if isinstance(value, int | float) else json.dumps(value)
+    if not isinstance(value, int | float | str):
+        raise ValueError(f"{value}: no number, word or list")
+    return repr(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False)

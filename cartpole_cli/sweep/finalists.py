@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cartpole_cli.errors import CartpoleError
 from cartpole_cli.estimate import Estimate
 from cartpole_cli.intervals import interquartile_difference, interquartile_mean
 from cartpole_cli.plots.curves import read_seed
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.directory import RunDirectory
-from cartpole_cli.runs.resume import load_resumable
+from cartpole_cli.runs.resume import Resumable, load_resumable
 from cartpole_cli.runs.summary import StudySummary, score_of
 from cartpole_cli.sweep.score import Curve
 from cartpole_cli.sweep.search import Search
@@ -95,6 +96,19 @@ def finalists_of(search: Search, trials: Sequence[Trial], stage: int) -> list[Fi
     return chosen
 
 
+def load_study(finalist: Finalist, folder: Path) -> Resumable:
+    """The finalist's study, as far as it is.
+
+    Raises:
+        CartpoleError: it cannot be read, or is of another setting.
+    """
+    path = folder / finalist.name
+    run = load_resumable(str(path), folder, ())
+    if run.recipe != finalist.recipe:
+        raise CartpoleError(f"{path}: is not of the setting of {finalist.name}; remove it to train that again")
+    return run
+
+
 def read_outcome(finalist: Finalist, folder: Path, metric: str) -> Outcome:
     """What the finalist's study, which has ended, came to.
 
@@ -102,14 +116,16 @@ def read_outcome(finalist: Finalist, folder: Path, metric: str) -> Outcome:
         CartpoleError: its files are damaged.
     """
     directory = RunDirectory(folder / finalist.name)
-    summary = load_resumable(str(directory.path), folder, ()).summary()
+    summary = load_study(finalist, folder).summary()
     assert isinstance(summary, StudySummary)
     settings = finalist.recipe.trainer
     scores = []
     for seed in summary.seeds:
         points = read_seed(directory.of_seed(seed.seed), x="steps", y="held-out")
         after = settings.stop_at_return if seed.solved else None
-        curve = Curve([int(step) for step in points.x], points.y.tolist(), after)
-        scores.append(curve.score(metric, settings.num_steps) or 0.0)
+        score = Curve([int(step) for step in points.x], points.y.tolist(), after).score(metric, settings.num_steps)
+        if None in {score, score_of(seed)} and seed.failure is None:
+            raise CartpoleError(f"{seed.run_dir}: its results are gone; remove {directory.path} to train it again")
+        scores.append(score or 0.0)  # a failed seed's, if it has none
     final = tuple(score_of(seed) or 0.0 for seed in summary.seeds)
     return Outcome(finalist, tuple(scores), final, summary.num_solved)

@@ -12,6 +12,7 @@ from cartpole_cli.errors import CartpoleError, reading, writing
 from cartpole_cli.files import MAX_METRICS, read_bytes, write_file
 from cartpole_cli.runs.directory import RunDirectory, write_json
 from cartpole_cli.runs.folders import SWEEP, manifest_of
+from cartpole_cli.sweep.score import mean_score
 from cartpole_cli.sweep.search import Search
 from cartpole_cli.sweep.trials import Trial
 
@@ -94,6 +95,7 @@ def _trial(line: bytes, search: Search) -> Trial | None:
             isinstance(seed["env_steps"], int) for seed in seeds
         )
         is_score = score is None or (isinstance(score, float) and math.isfinite(score))
+        is_score = is_score and score == mean_score([seed["score"] for seed in seeds])
         if of_seeds and is_score and setting.keys() == keys and number in range(search.num_trials):
             return Trial(number, setting, score, tuple(seeds))
     return None

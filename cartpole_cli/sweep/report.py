@@ -27,7 +27,12 @@ class SweepReport:
 
     @property
     def best(self) -> Trial | None:
-        """The best finalist's trial, or without finalists the best trial; None: the recipe as it was."""
+        """The best finalist's trial, or without finalists the best trial; None: the recipe as it was.
+
+        The last comparison decides between a finalist and the recipe.
+        """
+        if self.improvement is not None and self.improvement.value <= 0:
+            return None
         if self.outcomes:
             return self.outcomes[0].finalist.trial
         first = next(iter(ranked(self.trials)), None)
@@ -59,7 +64,7 @@ class SweepReport:
             "without_score": sum(trial.score is None for trial in self.trials),
             "best": {
                 "trial": best.number if best else None,
-                "study": self.outcomes[0].finalist.name if self.outcomes else None,
+                "study": (f"trial-{best.number}" if best else UNCHANGED) if self.outcomes else None,
                 "setting": best.setting if best else {},
                 "score": best.score if best else None,
             },
@@ -83,7 +88,7 @@ class SweepReport:
         keys = ", ".join(dimension.key for dimension in search.space.dimensions)
         lines = [f"Found by cartpole sweep: {len(self.trials)} trials of recipe {search.recipe_name!r}, over {keys}."]
         lines.append(f"It is trial {best.number}." if best else "No trial was better than the recipe as it was.")
-        if self.improvement is not None:
+        if best and self.improvement is not None:
             number = len(search.seeds(2))
             low, high = self.improvement.interval
             lines.append(

@@ -86,7 +86,7 @@ class Search:
     def to_toml(self) -> str:
         """A file that describes this search, every field with its value."""
         recipe = tomllib.loads(self.recipe.to_toml())
-        settings = self.settings.model_dump(mode="json", exclude_none=True)
+        settings = self.settings.model_dump(mode="json") | {"trials": self.num_trials}
         return tomli_w.dumps({"recipe": recipe, "space": self.space.written, "search": settings})
 
 
@@ -188,9 +188,10 @@ def _problems(search: Search) -> list[str]:
         size = search.grid_size
         between = [dimension.key for dimension in search.space.dimensions if not isinstance(dimension, Choice)]
         if between:
-            problems.append(f"{between[0]}: a grid needs values to choose from; expected a,b,c or another --sampler")
+            reason = "a grid needs values to choose from; expected a,b,c, or another sampler"
+            problems.append(f"{between[0]} = {search.space.written[between[0]]!r}: {reason}")
         elif settings.trials not in {None, size}:
-            problems.append(f"--trials {settings.trials}: the grid has {size:,} settings; leave it out")
+            problems.append(f"trials = {settings.trials}: the grid has {size:,} settings; allowed: {size}, or unset")
         elif size > MAX_TRIALS:
             problems.append(f"the grid has {size:,} settings; allowed: at most {MAX_TRIALS:,}")
     if recipe.trainer.num_seeds > 1:

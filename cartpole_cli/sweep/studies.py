@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
+from cartpole_cli.errors import doing
 from cartpole_cli.files import write_file
 from cartpole_cli.recipe.files import recipe_from_text
 from cartpole_cli.runs.parcel import pack, unpack
-from cartpole_cli.runs.resume import load_resumable
+from cartpole_cli.runs.resume import Resumable
 from cartpole_cli.runs.session import Session
-from cartpole_cli.sweep.finalists import Finalist
+from cartpole_cli.sweep.finalists import Finalist, load_study
 from cartpole_cli.sweep.folder import SweepFolder
 from cartpole_cli.training.build import set_up_torch
 from cartpole_cli.workers.interface import Workers
@@ -75,22 +76,21 @@ class Studies:
         return job_of(finalist, self._folder.study(finalist.name).path, self._recipe_name, self._device.type)
 
     def _has_ended(self, finalist: Finalist) -> bool:
-        """Whether its study has; what is left of one that has not is removed."""
-        directory = self._folder.study(finalist.name)
-        if directory.last.exists() and load_resumable(str(directory.path), self._folder.path, ()).has_ended:
+        """Whether its study has; one that has not is removed."""
+        run = self._begun(finalist)
+        if run is not None and run.has_ended:
             return True
-        for path in (directory.path, directory.path.with_name(f".{finalist.name}.tmp")):
-            shutil.rmtree(path, ignore_errors=True)
+        if run is not None:
+            shutil.rmtree(run.directory.path)
+        half_written = self._folder.study(f".{finalist.name}.tmp").path
+        shutil.rmtree(half_written, ignore_errors=True)
         return False
 
     def _session(self, finalist: Finalist) -> Session | None:
         """The finalist's training, as far as it is; None if it has ended."""
-        directory = self._folder.study(finalist.name)
-        if directory.last.exists():
-            run = load_resumable(str(directory.path), self._folder.path, ())
+        run = self._begun(finalist)
+        if run is not None:
             return None if run.has_ended else Session.resume(run, device=self._device, tell=self._tell)
-        if directory.path.exists():
-            shutil.rmtree(directory.path)  # a killed process made it, and nothing was learned there
         return Session.create(
             finalist.recipe,
             device=self._device,
@@ -99,6 +99,22 @@ class Studies:
             name=finalist.name,
             tell=self._tell,
         )
+
+    def _begun(self, finalist: Finalist) -> Resumable | None:
+        """Its study, if one was begun; what a process leaves that is killed before that is removed.
+
+        Raises:
+            CartpoleError: there is something else in its place.
+        """
+        directory = self._folder.study(finalist.name)
+        if directory.recipe.exists():
+            return load_study(finalist, self._folder.path)
+        with doing(directory.path, "made: something else is there"):
+            if directory.path.exists():
+                for path in directory.path.glob(".*"):
+                    path.unlink()
+                directory.path.rmdir()
+        return None
 
 
 def job_of(finalist: Finalist, folder: Path, recipe_name: str, device: str) -> bytes:

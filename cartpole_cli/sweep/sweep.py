@@ -16,6 +16,7 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.files import write_file
 from cartpole_cli.plots.pictures import can_draw, draw_slices
 from cartpole_cli.runs.directory import RunDirectory, write_json
+from cartpole_cli.runs.fields import Reader
 from cartpole_cli.runs.folders import SWEEP
 from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.manifest import new_manifest, resumed_manifest
@@ -33,11 +34,11 @@ from cartpole_cli.workers.interface import Workers
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a search is: the trials that have ended, the best of them, what is under way, and its share done."""
+    """How far a search is: the trials that have ended, the best of them, and how much of a stage is done."""
 
     trials_done: int
     best: Trial | None
-    under_way: str
+    stage: str
     share: float
 
 
@@ -59,7 +60,8 @@ class Sweep:
     ) -> None:
         self.search, self.folder, self.stop_requested, self.report = search, folder, False, None
         self._device, self._manifest, self._workers, self._tell = device, manifest, workers, tell
-        self._started = time.perf_counter() - float(manifest.get("seconds") or 0.0)
+        spent = Reader().number(manifest.get("seconds"), "seconds", 0.0) or 0.0
+        self._started = time.perf_counter() - spent
         self._lock = FolderLock(folder.path)
         try:
             self.trials = folder.read_trials(search)
@@ -137,14 +139,14 @@ class Sweep:
         outcomes, confirmed = [], []
         if self.search.settings.finalists:
             finalists = finalists_of(self.search, trials, 1)
-            yield from self._train(finalists)
+            yield from self._train(finalists, "finalists")
             if self.stop_requested:
                 return
             metric = self.search.settings.metric
             outcomes = best_first([read_outcome(each, self.folder.path, metric) for each in finalists])
             again = {each.name: each.again() for each in finalists_of(self.search, trials, 2)}
             last = [again[each.name] for each in to_confirm(outcomes)]
-            yield from self._train(last)
+            yield from self._train(last, "last comparison")
             if self.stop_requested:
                 return
             confirmed = [read_outcome(each, self.folder.path, metric) for each in last]
@@ -185,22 +187,23 @@ class Sweep:
         """Raises CartpoleError if a trial that has ended is not the one that would be asked for."""
         for trial in planned:
             known = self.trials.get(trial.number)
-            if known is not None and self.search.space.recipe_of(known.setting) != trial.recipe:
+            if known is not None and known.setting != trial.setting:
                 reason = f"trial {trial.number} is not what the sampler asks for here; was it another version's?"
                 raise CartpoleError(f"{self.folder.trials}: {reason}")
 
     def _progress(self, under_way: float) -> Progress:
         best = next(iter(ranked(self.trials.values())), None)
-        return Progress(len(self.trials), best, "", (len(self.trials) + under_way) / self.search.num_trials)
+        share = (len(self.trials) + under_way) / self.search.num_trials
+        return Progress(len(self.trials), best, "trials", share)
 
-    def _train(self, finalists: list[Finalist]) -> Iterator[Progress]:
+    def _train(self, finalists: list[Finalist], stage: str) -> Iterator[Progress]:
         """Train the studies, or go on with those that were cut short."""
         best = next(iter(ranked(self.trials.values())), None)
         studies = Studies(self.search.recipe_name, self.folder, self._device, self._workers, self._tell)
         shares = [0.0] * len(finalists)
         for place, share in studies.train(finalists):
             shares[place] = share
-            yield Progress(len(self.trials), best, f"finalist {finalists[place].name}", sum(shares) / len(finalists))
+            yield Progress(len(self.trials), best, stage, sum(shares) / len(finalists))
             if self.stop_requested:
                 studies.request_stop()
 

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import COMMAND, TINY, Ended, in_terminal, plain
+from commands import COMMAND, TINY, Ended, command, in_terminal, plain
 
 from cartpole_cli.recipe.files import load_recipe
 from cartpole_cli.runs.lock import FolderLock
@@ -30,6 +32,14 @@ ALONE = (*BASE, *SPACE, "--trials", "6", "--seeds", "2", "--finalists", "0")
 FILES = ("sweep.toml", "trials.jsonl", "report.json", "best.toml", "slices.svg")
 UNTIMED = ("best.json", "evaluation.json", "recipe.toml", "best.pth")
 """What each finalist's seed leaves without a time in it."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that has ended."""
+    folder = tmp_path_factory.mktemp("searches")
+    assert command(*SMALL, "--runs-dir", folder, "--quiet") == 0
+    return folder / "s"
 
 
 def trials(folder: str = "runs/s") -> list[dict[str, Any]]:
@@ -145,7 +155,7 @@ def test_a_dry_run_prints_a_search_file_that_is_the_same_search(cartpole: Run) -
     assert not Path("runs").exists()
     last = ended.out.splitlines()[-2:]
     assert last[0] == "# 6 trials x 2 seeds, then 2 finalists and the recipe x 3 seeds: 2 computations of trials"
-    assert last[1].endswith("(measured on one iteration)")
+    assert last[1].endswith("of training, held-out episodes not counted (from one iteration)")
     Path("search.toml").write_text(ended.out)
     again = cartpole("sweep", "search.toml", "--dry-run")
     assert again.out.splitlines()[:-2] == ended.out.splitlines()[:-2]
@@ -156,7 +166,7 @@ def test_what_cannot_be_searched_leaves_nothing_behind(cartpole: Run) -> None:
     assert "second search file" in cartpole("sweep", "a.toml", "b.toml").line
     assert "a.toml: cannot be read" in cartpole("sweep", "a.toml").line
     assert "leave the others out" in cartpole("sweep", "--resume", "s", "--trials", "3").line
-    assert "s: not a sweep" in cartpole("sweep", "--resume", "s").line
+    assert "s: no such folder, and no search in runs" in cartpole("sweep", "--resume", "s").line
     assert not Path("runs").exists()
     assert cartpole(*ALONE, "--name", "s", "--quiet").code == 0
     assert "exists already" in cartpole(*ALONE, "--name", "s").line
@@ -193,9 +203,63 @@ def test_trials_of_another_sampler_are_refused(cartpole: Run) -> None:
     cartpole(*ALONE, "--name", "s", "--quiet")
     path = Path("runs/s/trials.jsonl")
     first, *rest = trials()
+    assert first["setting"]["algorithm.gamma"] != 0.95
     first["setting"]["algorithm.gamma"] = 0.95
     path.write_text("".join(json.dumps(line) + "\n" for line in (first, *rest)))
     assert f"trial {first['trial']} is not what the sampler asks for" in cartpole("sweep", "--resume", "s").line
+
+
+def break_finalist(folder: Path, how: str) -> str:
+    """Damage one; what is said of it."""
+    report = json.loads((folder / "report.json").read_text())
+    study = next(folder / each["study"] for each in report["finalists"] if each["trial"] is not None)
+    other = next(folder / each["study"] for each in report["finalists"] if each["study"] != study.name)
+    match how:
+        case "a seed is gone":
+            shutil.rmtree(next(study.glob("s[0-9]*")))
+            return f"remove {study} to train it again"
+        case "metrics are gone":
+            next(study.glob("s*/metrics.jsonl")).write_text("")
+            return f"remove {study} to train it again"
+        case "another's":
+            shutil.rmtree(study)
+            shutil.copytree(other, study)
+            return f"{study}: is not of the setting of {study.name}"
+        case "a file":
+            shutil.rmtree(study)
+            study.write_text("")
+            return f"{study}: cannot be made"
+        case _:
+            (study / "last.pth").unlink()
+            return f"{study}: has results, but no last.pth"
+
+
+@pytest.mark.parametrize("how", ["a seed is gone", "metrics are gone", "another's", "a file", "last.pth is gone"])
+def test_a_damaged_finalist_is_told_and_the_report_stays(cartpole: Run, finished: Path, how: str) -> None:
+    shutil.copytree(finished, "runs/s")
+    told = break_finalist(Path("runs/s"), how)
+    before = {name: Path("runs/s", name).read_bytes() for name in FILES}
+    assert told in cartpole("sweep", "--resume", "s").line
+    assert {name: Path("runs/s", name).read_bytes() for name in FILES} == before
+
+
+@pytest.mark.parametrize("seconds", ['"abc"', "-1", "null", "1e999"])
+def test_damaged_seconds_are_counted_from_0(cartpole: Run, finished: Path, seconds: str) -> None:
+    shutil.copytree(finished, "runs/s")
+    text = Path("runs/s/run.json").read_text()
+    Path("runs/s/run.json").write_text(re.sub(r'"seconds": [\d.]+', f'"seconds": {seconds}', text))
+    assert cartpole("sweep", "--resume", "s", "--quiet").code == 0
+    assert 0 <= manifest()["seconds"] < 100
+
+
+def test_an_edited_score_is_run_again(cartpole: Run, finished: Path) -> None:
+    shutil.copytree(finished, "runs/s")
+    whole = Path("runs/s/trials.jsonl").read_bytes()
+    first, *rest = trials()
+    first["score"] += 100
+    Path("runs/s/trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (first, *rest)))
+    assert cartpole("sweep", "--resume", "s", "--quiet").code == 0
+    assert Path("runs/s/trials.jsonl").read_bytes() == whole
 
 
 def test_one_process_at_a_time(cartpole: Run) -> None:
@@ -248,8 +312,6 @@ def test_killed_at_any_moment_it_ends_with_the_same_files(cartpole: Run) -> None
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
-            from commands import command
-
             os._exit(command(*words) and 1)
         limit = time.monotonic() + draw.uniform(0.1, 0.8) * 1.15**kills
         done, status = 0, 0
@@ -273,4 +335,4 @@ def test_a_terminal_shows_a_bar_and_in_the_end_the_table() -> None:
     assert "of 6 trials" in text
     assert "left, at most:" in text
     assert "against the recipe" in text
-    assert "finalist " in text
+    assert "of the finalists" in text

@@ -69,6 +69,7 @@ def test_a_search_survives_its_file(tmp_path: Path) -> None:
     found = search(*WORDS, "algorithm.target_kl=null,0.02", trials=5, metric="final")
     again = read_search(file(tmp_path, found.to_toml()), "ppo")
     assert again == found
+    assert "trials = 64" in search().to_toml()
     assert make_search(file(tmp_path, found.to_toml()), None, (), {}).space == found.space
 
 
@@ -95,8 +96,10 @@ def test_mistakes_in_a_file_are_told_in_a_line(tmp_path: Path, text: str, expect
 def test_options_that_do_not_fit_are_told_by_their_names() -> None:
     assert problem(*WORDS, trials=0) == "--trials = 0: allowed: greater than or equal to 1"
     assert problem(*WORDS, confirm_seeds=1) == "--confirm-seeds = 1: allowed: greater than or equal to 2"
-    assert "the grid has 2 settings" in problem("algorithm.gamma=0.9,0.99", sampler="grid", trials=3)
-    assert "algorithm.gamma: a grid needs values" in problem("algorithm.gamma=interval(0.9,0.99)", sampler="grid")
+    assert "trials = 3: the grid has 2 settings; allowed: 2, or unset" in problem(
+        "algorithm.gamma=0.9,0.99", sampler="grid", trials=3
+    )
+    assert "a grid needs values to choose from" in problem("algorithm.gamma=interval(0.9,0.99)", sampler="grid")
     assert "a search has --seeds" in problem(*WORDS, "trainer.num_seeds=4")
     assert "too large for the seeds of a search" in problem(*WORDS, f"trainer.seed={2**63 - 5}")
 

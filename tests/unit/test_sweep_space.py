@@ -1,5 +1,6 @@
 """Search spaces: how values are written, and what is refused before anything runs."""
 
+import datetime
 import tomllib
 from typing import Any
 
@@ -93,6 +94,11 @@ def test_whole_numbers_on_a_log_scale_are_all_reached() -> None:
     assert {powers.at(place / 1000) for place in range(1000)} == {1, 2, 3, 4}
 
 
+def test_powers_are_drawn_between_any_two_numbers() -> None:
+    powers = Interval(RATE, 5e-324, 1e-1, is_log=True, is_whole=False)
+    assert 1e-170 < powers.at(0.5) < 1e-150
+
+
 def test_a_setting_makes_a_recipe_that_has_its_values_to_the_last_digit() -> None:
     rate = 0.1 + 1e-17 + 2 / 3
     recipe = space(trainer__learning_rate="log(1e-4,1)").recipe_of({RATE: rate, "algorithm.target_kl": None})
@@ -112,16 +118,26 @@ def test_a_setting_makes_a_recipe_that_has_its_values_to_the_last_digit() -> Non
         ({RATE: "lgo(1,2)"}, "unknown function lgo; did you mean 'log'?"),
         ({RATE: "tag(lin, interval(1,2))"}, "expected tag(log, interval(LOW, HIGH))"),
         ({EPOCHS: "interval(1.5,3)"}, "expected whole numbers"),
-        ({EPOCHS: "range(3,1)"}, "0 values; expected 1 to 10,000"),
+        ({EPOCHS: "range(3,1)"}, "no values; expected 1 to 10,000"),
         ({EPOCHS: "range(1,2,0)"}, "expected range(START, STOP) or range(START, STOP, STEP), the step above 0"),
-        ({EPOCHS: "range(0,1000000000)"}, "1,000,000,000 values; expected 1 to 10,000"),
+        ({EPOCHS: "range(0,1000000000)"}, "too many values; expected 1 to 10,000"),
         ({GAMMA: "0.9,0.9"}, "a value twice; expected each once"),
         ({"algorithm.gama": "interval(0.9,0.99)"}, "here: algorithm.gama = 0.9: unknown field; did you mean 'gamma'?"),
-        ({"environment.id": "a,b"}, "would make trials of different tasks or budgets"),
-        ({"trainer.num_steps": "1,2"}, "would make trials of different tasks or budgets"),
-        ({"trainer.seed": "1,2"}, "would make trials of different tasks or budgets"),
+        ({"environment.id": "a,b"}, "is the same for all trials; allowed: algorithm.*"),
+        ({"trainer.num_steps": "1,2"}, "is the same for all trials; allowed: algorithm.*"),
+        ({"trainer.seed": "1,2"}, "is the same for all trials; allowed: algorithm.*"),
         ({"trainer.learnin_rate": "1,2"}, "did you mean 'trainer.learning_rate'?"),
         ({"policy.activation": "tanh,gelu"}, "policy.activation = 'gelu'"),
+        ({GAMMA: "range(0.1,1,1e-320)"}, "too many values"),
+        ({EPOCHS: f"range(1,1{'0' * 400})"}, "is no number to search with"),
+        ({RATE: f"interval(0.1,1{'0' * 400})"}, "is no number to search with"),
+        ({RATE: "0.01,,0.1"}, "an empty value"),
+        ({RATE: "choice()"}, "an empty value"),
+        ({"algorithm.": "1,2"}, "expected SECTION.FIELD=VALUES"),
+        ({EPOCHS: [2, datetime.date(1979, 1, 1)]}, "1979-01-01: no number, word or list"),
+        ({EPOCHS: "1,1.5,3"}, "algorithm.num_epochs = 1.5"),
+        ({RATE: "0.01,nan,0.02"}, "trainer.learning_rate = nan"),
+        ({EPOCHS: "1,true,3"}, "algorithm.num_epochs = True"),
         ({}, "nothing to search over"),
     ],
 )
