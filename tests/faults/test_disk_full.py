@@ -143,6 +143,7 @@ LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+sys.dont_write_bytecode = True  # half of a compiled module would be what all later processes read
 sys.argv = ["cartpole", *sys.argv[1:]]
 from cartpole_cli.cli.app import main
 main()
