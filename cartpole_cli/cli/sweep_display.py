@@ -104,8 +104,9 @@ def describe(report: SweepReport) -> list[str]:
             looked = f"{report.confirmed[0].finalist.name} looked best, but on {len(report.search.seeds(2))} more seeds"
             lines.append(f"{looked} it changes {metric} by {_interval(report.improvement, '+')}")
     else:
-        values = "  ".join(f"{key}={_shown(value)}" for key, value in best.setting.items())
-        lines += [f"best: trial {best.number}  {values}", _confirmation(report, best, metric)]
+        lines += [f"best: trial {best.number}  {_values(best.setting)}", _confirmation(report, best, metric)]
+    trials = [outcome.finalist.trial for outcome in report.outcomes]
+    lines += [f"trial {each.number}: {_values(each.setting)}" for each in trials if each and each is not best]
     known = {key: value for key, value in report.importances.items() if value is not None}
     if known:
         lines.append(f"importance: {', '.join(f'{key} {value:.0%}' for key, value in known.items())}")
@@ -125,6 +126,10 @@ def _confirmation(report: SweepReport, best: Trial, metric: str) -> str:
 def _interval(estimate: Estimate, sign: str) -> str:
     value, low, high = (f"{number:{sign}.1f}" for number in (estimate.value, *estimate.interval))
     return f"{value} ({low} to {high})"
+
+
+def _values(setting: dict[str, object]) -> str:
+    return "  ".join(f"{key}={_shown(value)}" for key, value in setting.items())
 
 
 def _shown(value: object) -> str:
