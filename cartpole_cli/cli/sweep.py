@@ -1,7 +1,9 @@
 """`cartpole sweep`."""
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -96,9 +98,11 @@ def sweep(
     }
     given = {key: value for key, value in options.items() if value is not None}
     if resume is not None:
-        if words or recipe or name or given or seed is not None:
+        others = [word for word in words or () if not word.startswith("environment.id=")]
+        if others or recipe or name or given or seed is not None:
             raise CartpoleError("--resume goes on with the search as it was, in its own folder: leave the others out")
-        _exit(_run(None, resume, device, runs_dir, None, workers, quiet=quiet, as_json=as_json))
+        opener = partial(_resumed, resume, runs_dir, words or [], device)
+        _exit(_run(None, opener, workers, quiet=quiet, as_json=as_json))
     from cartpole_cli.sweep.sampler import check_sampler
     from cartpole_cli.sweep.search import make_search
 
@@ -112,7 +116,7 @@ def sweep(
     if dry_run:
         _tell_plan(search)
         return
-    _exit(_run(search, None, device, runs_dir, name, workers, quiet=quiet, as_json=as_json))
+    _exit(_run(search, partial(_created, search, runs_dir, name), workers, quiet=quiet, as_json=as_json))
 
 
 def _exit(is_done: bool) -> NoReturn:
@@ -136,17 +140,9 @@ def _tell_plan(search: "Search") -> None:
 
 
 def _run(
-    search: "Search | None",
-    resume: str | None,
-    device: str | None,
-    runs_dir: Path,
-    name: str | None,
-    num_workers: int,
-    *,
-    quiet: bool,
-    as_json: bool,
+    search: "Search | None", open_sweep: "Callable[[Workers], Sweep]", num_workers: int, *, quiet: bool, as_json: bool
 ) -> bool:
-    """Run or resume a search; whether it has ended."""
+    """Run a new search, or one that goes on (None); whether it has ended."""
     from cartpole_cli.cli.train_display import PipeConsole
 
     console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False, emoji=False)
@@ -154,13 +150,9 @@ def _run(
         trials = f"{search.num_trials:,} trials x {search.settings.seeds} seeds"
         _print(console, f"{search.recipe.algorithm.name} on {printable(search.recipe.environment.id)}, {trials}")
 
-    from cartpole_cli.sweep.sweep import Sweep
-
     workers = _workers(num_workers)
-    if search is not None:
-        work = Sweep.create(search, runs_dir=runs_dir, name=name, workers=workers, tell=tell)
-    else:
-        work = Sweep.resume(_folder(str(resume), runs_dir), device=device, workers=workers, tell=tell)
+    work = open_sweep(workers)
+    if search is None:
         _print(console, f"resuming {printable(str(work.folder.path))} after {len(work.trials)} trials")
     again = f"interrupted; to go on: cartpole sweep --resume {as_argument(work.folder.path)}"
     try:
@@ -183,6 +175,19 @@ def _run(
     if as_json:
         print(json.dumps(work.report.as_plain_data()))
     return True
+
+
+def _created(search: "Search", runs_dir: Path, name: str | None, workers: "Workers") -> "Sweep":
+    from cartpole_cli.sweep.sweep import Sweep
+
+    return Sweep.create(search, runs_dir=runs_dir, name=name, workers=workers, tell=tell)
+
+
+def _resumed(name: str, runs_dir: Path, repeated: list[str], device: str | None, workers: "Workers") -> "Sweep":
+    from cartpole_cli.sweep.sweep import Sweep
+
+    folder = _folder(name, runs_dir)
+    return Sweep.resume(folder, repeated=repeated, device=device, workers=workers, tell=tell)
 
 
 def _workers(count: int) -> "Workers":

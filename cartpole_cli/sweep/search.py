@@ -136,10 +136,10 @@ def read_search(path: Path, recipe_name: str) -> Search:
 def _read(path: Path) -> SearchFile:
     try:
         data = tomllib.loads(read_recipe(path))
+        data["space"] = _flat(data["space"]) if isinstance(data.get("space"), dict) else data.get("space", {})
     except (ValueError, RecursionError) as error:
         raise CartpoleError(f"{path}: not valid TOML: {one_line(error)}") from error
     recipe = data.get("recipe")
-    data["space"] = _flat(data["space"]) if isinstance(data.get("space"), dict) else data.get("space", {})
     if isinstance(recipe, dict):
         data["recipe"] = resolve_recipe(recipe, (), source=f"{path}: [recipe]")
     try:

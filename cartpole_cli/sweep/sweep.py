@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cartpole_cli.environments.registered import import_module_of
+from cartpole_cli.environments.registered import check_registered_or_repeated, import_module_of
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.files import write_file
 from cartpole_cli.plots.pictures import can_draw, draw_slices
@@ -95,8 +95,12 @@ class Sweep:
             raise
 
     @classmethod
-    def resume(cls, path: Path, *, device: str | None, workers: Workers, tell: Callable[[str], None]) -> "Sweep":
+    def resume(
+        cls, path: Path, *, repeated: Sequence[str], device: str | None, workers: Workers, tell: Callable[[str], None]
+    ) -> "Sweep":
         """The search in a folder goes on, on its own device or the one of that name.
+
+        `repeated` is `environment.id=ID` where its environment is of a module: no file has one imported.
 
         Raises:
             CartpoleError: it is none, was edited, or another process is at work in the folder.
@@ -104,7 +108,10 @@ class Sweep:
         folder = SweepFolder(path)
         before = folder.read_manifest()
         search = read_search(folder.search, str(before.get("recipe")))
-        import_module_of(search.recipe.environment.id)
+        own = search.recipe.environment.id
+        if any(word != f"environment.id={own}" for word in repeated):
+            raise CartpoleError(f"{repeated[0]}: cannot change in the middle of a search; it was {own!r}")
+        check_registered_or_repeated(own, str(folder.search), repeated)
         settings = search.recipe.trainer
         there = set_up_torch(settings if device is None else settings.model_copy(update={"device": device}))
         manifest = _kind(resumed_manifest(before | {"kind": "run"}, search.recipe, there), folder)

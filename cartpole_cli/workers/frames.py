@@ -3,7 +3,7 @@
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 from cartpole_cli.workers.interface import MAX_RESULT
 
@@ -20,13 +20,13 @@ class Frame:
     content: bytes
 
 
-def write(stream: BinaryIO, frame: Frame) -> None:
+def write(stream: IO[bytes], frame: Frame) -> None:
     digest = hashlib.sha256(frame.content).digest()
     stream.write(HEADER.pack(frame.kind, frame.place, len(frame.content), digest) + frame.content)
     stream.flush()
 
 
-def read(stream: BinaryIO) -> Frame | None:
+def read(stream: IO[bytes]) -> Frame | None:
     """The next message; None where the other end is gone.
 
     Raises:
@@ -46,7 +46,7 @@ def read(stream: BinaryIO) -> Frame | None:
     return Frame(kind, place, content)
 
 
-def _exactly(stream: BinaryIO, length: int) -> bytes | None:
+def _exactly(stream: IO[bytes], length: int) -> bytes | None:
     parts, left = [], length
     while left:
         part = stream.read(left)

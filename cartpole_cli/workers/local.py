@@ -83,7 +83,7 @@ class LocalWorkers:
         """Pass on what the process says, and that it is gone."""
         assert process.stdout is not None
         with suppress(ValueError, OSError):
-            while (frame := read(process.stdout)) is not None:  # type: ignore[arg-type]
+            while (frame := read(process.stdout)) is not None:
                 self._heard.put((process, frame))
         self._heard.put((process, None))
 
@@ -91,7 +91,7 @@ class LocalWorkers:
     def _give(process: subprocess.Popen[bytes], place: int, job: bytes) -> None:
         assert process.stdin is not None
         with suppress(OSError):  # that it is gone, its listener tells
-            write(process.stdin, Frame(JOB, place, job))  # type: ignore[arg-type]
+            write(process.stdin, Frame(JOB, place, job))
 
     def _lose(self, process: subprocess.Popen[bytes], tries: int) -> None:
         """A process that has gone, or has written what is no message."""

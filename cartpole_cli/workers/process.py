@@ -28,9 +28,11 @@ def main() -> None:
     jobs: queue.SimpleQueue[Frame] = queue.SimpleQueue()
 
     def listen() -> None:
-        while (frame := read(incoming)) is not None:
-            jobs.put(frame)
-        os._exit(0)
+        try:
+            while (frame := read(incoming)) is not None:
+                jobs.put(frame)
+        finally:
+            os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:

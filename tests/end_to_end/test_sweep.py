@@ -1,5 +1,6 @@
 """`cartpole sweep`, as a user types it."""
 
+import hashlib
 import json
 import os
 import random
@@ -260,6 +261,21 @@ def test_an_edited_score_is_run_again(cartpole: Run, finished: Path) -> None:
     Path("runs/s/trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (first, *rest)))
     assert cartpole("sweep", "--resume", "s", "--quiet").code == 0
     assert Path("runs/s/trials.jsonl").read_bytes() == whole
+
+
+def test_no_file_of_a_search_has_a_module_imported(cartpole: Run, finished: Path) -> None:
+    """A folder may be anybody's; the user repeats the id, as for a run."""
+    shutil.copytree(finished, "runs/s")
+    Path("evil_module.py").write_text("open('imported', 'w').close()")
+    path = Path("runs/s/sweep.toml")
+    own = 'backend = "gymnasium"\nid = "evil_module:CartPole-v1"\nvectorization_mode = "sync"'
+    path.write_text(re.sub(r'backend = "native"\nid = "CartPole-v1"', own, path.read_text()))
+    state = json.loads(Path("runs/s/run.json").read_text())
+    state["search_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    Path("runs/s/run.json").write_text(json.dumps(state))
+    assert "evil_module" in cartpole("sweep", "--resume", "s").line
+    assert "it was 'evil_module:CartPole-v1'" in cartpole("sweep", "--resume", "s", "environment.id=b:C-v0").line
+    assert not Path("imported").exists()
 
 
 def test_one_process_at_a_time(cartpole: Run) -> None:
