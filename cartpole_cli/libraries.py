@@ -22,6 +22,20 @@ def quiet_matplotlib() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
+def quiet_ray(*, on_this_machine: bool) -> None:
+    """No usage reports, which are on by default; tokens for whoever connects; no word that is not for a user.
+
+    Args:
+        on_this_machine: listen at the loopback address only: Ray takes another one unless it is told that clusters are
+            not enabled.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if on_this_machine:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
 def quiet_wandb() -> None:
     """No crash reports to W&B, and so no connection at all while offline; its service's own log is not kept."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")

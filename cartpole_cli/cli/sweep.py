@@ -13,6 +13,7 @@ from cartpole_cli.cli.completion import complete_device, complete_override, comp
 from cartpole_cli.cli.signals import EXIT_INTERRUPTED, stop_on_signal
 from cartpole_cli.cli.streams import tell
 from cartpole_cli.cli.train_outcome import as_argument
+from cartpole_cli.cli.workers import WorkersOption, asked_workers, workers_of
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ def sweep(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The search's folder in the runs folder.")] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, max=1_024, help="Processes that train at once; 1: this one alone.")
-    ] = 1,
+    workers: WorkersOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the search and how long it would take, and stop.")
@@ -140,7 +139,7 @@ def _tell_plan(search: "Search") -> None:
 
 
 def _run(
-    search: "Search | None", open_sweep: "Callable[[Workers], Sweep]", num_workers: int, *, quiet: bool, as_json: bool
+    search: "Search | None", open_sweep: "Callable[[], Sweep]", asked: str | None, *, quiet: bool, as_json: bool
 ) -> bool:
     """Run a new search, or one that goes on (None); whether it has ended."""
     from cartpole_cli.cli.train_display import PipeConsole
@@ -150,14 +149,24 @@ def _run(
         trials = f"{search.num_trials:,} trials x {search.settings.seeds} seeds"
         _print(console, f"{search.recipe.algorithm.name} on {printable(search.recipe.environment.id)}, {trials}")
 
-    workers = _workers(num_workers)
-    work = open_sweep(workers)
-    if search is None:
+    from cartpole_cli.workers.here import Here
+
+    asked_for = (None if asked is None else asked_workers(asked)) or Here()
+    with asked_for:
+        return _work(
+            open_sweep(), asked_for, console, is_new=search is not None, chooses=asked is None, as_json=as_json
+        )
+
+
+def _work(
+    work: "Sweep", asked_for: "Workers", console: "Console", *, is_new: bool, chooses: bool, as_json: bool
+) -> bool:
+    if not is_new:
         _print(console, f"resuming {printable(str(work.folder.path))} after {len(work.trials)} trials")
     again = f"interrupted; to go on: cartpole sweep --resume {as_argument(work.folder.path)}"
     try:
-        with workers:
-            _follow(work, console)
+        with _usual_workers(work, console) if chooses else asked_for as workers:
+            _follow(work, workers, console)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         tell(again)
         if isinstance(error, BrokenPipeError):
@@ -177,24 +186,28 @@ def _run(
     return True
 
 
-def _created(search: "Search", runs_dir: Path, name: str | None, workers: "Workers") -> "Sweep":
+def _usual_workers(work: "Sweep", console: "Console") -> "Workers":
+    """As many as pay."""
+    from cartpole_cli.workers.here import Here
+
+    members = work.search.num_trials * work.search.settings.seeds
+    workers = workers_of(None, work.search.recipe, members)
+    if workers is not None:
+        _print(console, f"workers: {workers.count} (--workers chooses)")
+    return workers or Here()
+
+
+def _created(search: "Search", runs_dir: Path, name: str | None) -> "Sweep":
     from cartpole_cli.sweep.sweep import Sweep
 
-    return Sweep.create(search, runs_dir=runs_dir, name=name, workers=workers, tell=tell)
+    return Sweep.create(search, runs_dir=runs_dir, name=name, tell=tell)
 
 
-def _resumed(name: str, runs_dir: Path, repeated: list[str], device: str | None, workers: "Workers") -> "Sweep":
+def _resumed(name: str, runs_dir: Path, repeated: list[str], device: str | None) -> "Sweep":
     from cartpole_cli.sweep.sweep import Sweep
 
     folder = _folder(name, runs_dir)
-    return Sweep.resume(folder, repeated=repeated, device=device, workers=workers, tell=tell)
-
-
-def _workers(count: int) -> "Workers":
-    from cartpole_cli.workers.here import Here
-    from cartpole_cli.workers.local import LocalWorkers
-
-    return Here() if count == 1 else LocalWorkers(count, tell)
+    return Sweep.resume(folder, repeated=repeated, device=device, tell=tell)
 
 
 def _folder(name: str, runs_dir: Path) -> Path:
@@ -204,15 +217,15 @@ def _folder(name: str, runs_dir: Path) -> Path:
     return found
 
 
-def _follow(work: "Sweep", console: "Console") -> None:
+def _follow(work: "Sweep", workers: "Workers", console: "Console") -> None:
     from cartpole_cli.cli.sweep_display import SweepDisplay
 
     if work.search.recipe.logger.type != "disabled":
         tell("note: trials are not logged to W&B; finalists are")
     display = SweepDisplay(console, work.search.num_trials)
     with work, stop_on_signal(work.request_stop, display.acknowledge), display:
-        for progress in work.run():
-            display.update(progress)
+        for progress in work.run(workers):
+            display.see(progress)
 
 
 def _show(work: "Sweep", console: "Console") -> None:

@@ -1,78 +1,33 @@
-"""What a person sees of a search: a bar on a terminal, plain lines elsewhere; in the end a table."""
-
-import os
-import time
-from types import TracebackType
+"""What a person sees of a search: how far it is, and in the end a table."""
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from cartpole_cli.cli.share_display import ShareDisplay
 from cartpole_cli.estimate import Estimate
 from cartpole_cli.sweep.report import WORDS, SweepReport
 from cartpole_cli.sweep.sweep import Progress as SweepProgress
 from cartpole_cli.sweep.trials import Trial
 
-SECONDS_BETWEEN_LINES = 10.0
-STDERR = 2
 MARK = " *"
 """Of a finalist that cannot be told from the best."""
 
 
-class SweepDisplay:
-    """Follows a search. A context manager: the bar is taken down on exit."""
+class SweepDisplay(ShareDisplay):
+    """Follows a search."""
 
     def __init__(self, console: Console, num_trials: int) -> None:
-        self._console, self._num_trials = console, num_trials
-        self._is_panel = console.is_terminal and not console.is_dumb_terminal
-        self._last_line, self._last_done = time.perf_counter(), -1
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("left, at most:"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task = self._progress.add_task("", total=1.0)
-        self._stage, self._notice = "", ""
+        super().__init__(console)
+        self._num_trials = num_trials
 
-    def __enter__(self) -> "SweepDisplay":
-        if self._is_panel:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._is_panel:
-            self._progress.stop()
-
-    def update(self, progress: SweepProgress) -> None:
+    def see(self, progress: SweepProgress) -> None:
         """Show how far it is."""
-        line, now = self._line(progress), time.perf_counter()
-        if self._is_panel:
-            if progress.stage != self._stage:
-                self._stage = progress.stage
-                self._progress.reset(self._task, total=1.0)
-            self._progress.update(self._task, completed=progress.share, description=self._notice or line)
-        elif progress.trials_done != self._last_done or now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line, self._last_done = now, progress.trials_done
-            self._console.print(line, markup=False, soft_wrap=True)
-
-    def acknowledge(self, text: str) -> None:
-        """Show at once that a signal was heard, from its handler: which may interrupt anything, printing too."""
-        self._notice = text
-        if not self._is_panel and not self._console.quiet:
-            os.write(STDERR, f"{text}\n".encode())
-
-    def _line(self, progress: SweepProgress) -> str:
         best = progress.best
         score = "" if best is None or best.score is None else f", best {best.score:.1f} (trial {best.number})"
         done = f"{progress.share:.0%} of the {progress.stage}"
-        return f"{progress.trials_done} of {self._num_trials} trials{score}, {done}"
+        line = f"{progress.trials_done} of {self._num_trials} trials{score}, {done}"
+        self.update(line, progress.share, done=progress.trials_done, stage=progress.stage)
 
 
 def finalists_table(report: SweepReport) -> Table:

@@ -1,6 +1,5 @@
 """`cartpole train`."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,19 +11,21 @@ from cartpole_cli.cli.completion import complete_device, complete_override, comp
 from cartpole_cli.cli.signals import EXIT_INTERRUPTED, stop_on_signal
 from cartpole_cli.cli.streams import tell
 from cartpole_cli.cli.train_outcome import as_argument
+from cartpole_cli.cli.train_report import device_hint, report, say, seeds_in_words
+from cartpole_cli.cli.workers import WorkersOption
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
-    from cartpole_cli.cli.train_outcome import Task
     from cartpole_cli.recipe.recipe import Recipe
     from cartpole_cli.runs.resume import Resumable
     from cartpole_cli.runs.session import Session
     from cartpole_cli.runs.summary import StudySummary, Summary
 
     Opener = Callable[[torch.device, Console], Session]
+    Start = Callable[..., Summary | StudySummary]
 
 EXIT_NO_RESULT = 1
 
@@ -51,6 +52,7 @@ def train(
         int | None, typer.Option(metavar="N", help="A study: N seeds from SEED on, trained as one computation.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = None,
+    workers: WorkersOption = None,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The run's folder in the runs folder.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
@@ -67,24 +69,52 @@ def train(
             raise CartpoleError(
                 "--resume goes on by the run's own recipe, in its own folder: leave out --recipe and --name"
             )
-        from cartpole_cli.runs.resume import load_resumable
-
-        run = load_resumable(resume, runs_dir, changes)
-        if run.has_ended and not dry_run:
-            _exit(_tell_ended(run, quiet=quiet, as_json=as_json))
-        open_session, resolved = partial(_resumed, run), run.recipe
+        resolved, start = _going_on(resume, runs_dir, changes, workers)
     else:
         path = find_recipe(recipe or "reinforce")
         resolved = load_recipe(path, changes)
-        open_session = partial(_created, resolved, path.stem, runs_dir, name)
+        start = _beginning(resolved, path.stem, runs_dir, name, workers)
     if dry_run:
         print(resolved.to_toml(), end="")
         return
-    _exit(_run(resolved, open_session, quiet=quiet, as_json=as_json))
+    _exit(start(quiet=quiet, as_json=as_json))
 
 
 def _exit(summary: "Summary | StudySummary") -> NoReturn:
     raise typer.Exit({"finished": 0, "interrupted": EXIT_INTERRUPTED, "failed": EXIT_NO_RESULT}[summary.status])
+
+
+def _beginning(recipe: "Recipe", recipe_name: str, runs_dir: Path, name: str | None, workers: str | None) -> "Start":
+    """How a new run starts: in this process, or a study by workers."""
+    from cartpole_cli.cli.train_parts import by_workers, created
+    from cartpole_cli.cli.workers import workers_of
+    from cartpole_cli.workers.interface import MEMBERS_AT_ONCE
+
+    chosen = workers_of(workers, recipe, recipe.trainer.num_seeds, at_once=MEMBERS_AT_ONCE)
+    if chosen is None:
+        return partial(_run, recipe, partial(_created, recipe, recipe_name, runs_dir, name))
+    return partial(by_workers, recipe, partial(created, recipe, recipe_name, runs_dir, name), chosen, workers)
+
+
+def _going_on(resume: str, runs_dir: Path, changes: list[str], workers: str | None) -> "tuple[Recipe, Start]":
+    """How a run goes on: as it began."""
+    from cartpole_cli.cli.train_parts import by_workers, study_in_parts
+    from cartpole_cli.cli.workers import workers_of
+    from cartpole_cli.runs.find import find_run
+    from cartpole_cli.runs.parts import has_parts
+    from cartpole_cli.runs.resume import load_resumable
+
+    directory = find_run(resume, runs_dir)
+    if has_parts(directory):
+        recipe, open_study = study_in_parts(directory, changes)
+        chosen = workers_of(workers, recipe, recipe.trainer.num_seeds)
+        return recipe, partial(by_workers, recipe, open_study, chosen, workers)
+    run = load_resumable(resume, runs_dir, changes)
+    if run.has_ended:
+        return run.recipe, partial(_tell_ended, run)
+    if workers not in {None, "1"}:
+        raise CartpoleError(f"{run.directory.path}: one process began it, and goes on with it: leave out --workers")
+    return run.recipe, partial(_run, run.recipe, partial(_resumed, run))
 
 
 def _created(
@@ -99,11 +129,11 @@ def _resumed(run: "Resumable", device: "torch.device", console: "Console") -> "S
     from cartpole_cli.runs.session import Session
 
     session = Session.resume(run, device=device, tell=tell)
-    steps = sum(run.progress.env_steps for run in session.runs)
+    steps = sum(run.progress.env_steps for run in session.runs.values())
     done = f"{session.trainer.iteration} iterations, {steps} steps"
-    _print(console, f"resuming {printable(str(run.directory.path))} after {done}")
+    say(console, f"resuming {printable(str(run.directory.path))} after {done}")
     for note in run.notes:
-        _print(console, f"note: {note}")
+        say(console, f"note: {note}")
     return session
 
 
@@ -115,8 +145,8 @@ def _tell_ended(run: "Resumable", *, quiet: bool, as_json: bool) -> "Summary | S
 
     console = Console(stderr=as_json, quiet=quiet, highlight=False, emoji=False)
     summary = run.summary()
-    _print(console, describe_rest(summary, run.recipe.trainer.num_steps, run.changed))
-    _report(console, summary, run.recipe, as_json=as_json)
+    say(console, describe_rest(summary, run.recipe.trainer.num_steps, run.changed))
+    report(console, summary, run.recipe, as_json=as_json)
     return summary
 
 
@@ -124,13 +154,13 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
     from cartpole_cli.cli.train_display import PipeConsole
 
     console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False, emoji=False)
-    _print(console, f"{recipe.algorithm.name} on {printable(recipe.environment.id)}, {_seeds(recipe.seeds)}")
+    say(console, f"{recipe.algorithm.name} on {printable(recipe.environment.id)}, {seeds_in_words(recipe.seeds)}")
 
     # Imports torch: a second, so something is said before it.
     from cartpole_cli.training.build import iteration_size, set_up_torch
 
     device = set_up_torch(recipe.trainer)
-    _print(console, f"device: {device.type}{_device_hint(recipe.trainer.device, device.type)}")
+    say(console, f"device: {device.type}{device_hint(recipe.trainer.device, device.type)}")
     session = open_session(device, console)
     size = iteration_size(recipe, session.trainer.environment)
     if size.warning is not None:
@@ -149,7 +179,7 @@ def _run(recipe: "Recipe", open_session: "Opener", *, quiet: bool, as_json: bool
         if asked is None:
             raise
         raise CartpoleError(f"not enough memory ({asked}) for an iteration of up to {size}") from error
-    _report(console, summary, recipe, as_json=as_json)
+    report(console, summary, recipe, as_json=as_json)
     return summary
 
 
@@ -162,8 +192,8 @@ def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
         console,
         Goal.of(session.trainer),
         num_seeds=len(session.recipe.seeds),
-        steps_before=sum(run.progress.env_steps for run in session.runs),
-        left=[run.progress for member, run in enumerate(session.runs) if member not in under_way],
+        steps_before=sum(run.progress.env_steps for run in session.runs.values()),
+        left=[run.progress for member, run in session.runs.items() if member not in under_way],
         best=session.runs[0].progress.best_return,
     )
     with session, stop_on_signal(session.request_stop, display.acknowledge), display:
@@ -171,43 +201,3 @@ def _train(session: "Session", console: "Console") -> "Summary | StudySummary":
             display.update(report)
         display.say("scoring the best checkpoint")
         return session.finish()
-
-
-def _report(console: "Console", summary: "Summary | StudySummary", recipe: "Recipe", *, as_json: bool) -> None:
-    """The outcome, for people and for scripts; of a failure even a quiet command says a line."""
-    if console.quiet and summary.status == "failed":
-        from cartpole_cli.cli.train_outcome import describe_failure
-
-        for line in describe_failure(summary).splitlines():
-            tell(line)
-    _show(console, summary, recipe.environment)
-    if as_json:
-        print(json.dumps(summary.as_plain_data()))
-
-
-def _show(console: "Console", summary: "Summary | StudySummary", task: "Task") -> None:
-    from cartpole_cli.cli.train_outcome import describe_run, describe_study, study_table
-    from cartpole_cli.runs.summary import Summary
-
-    if isinstance(summary, Summary):
-        _print(console, describe_run(summary, task))
-    else:
-        console.print(study_table(summary))
-        _print(console, describe_study(summary, task))
-
-
-def _seeds(seeds: range) -> str:
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-
-
-def _device_hint(asked: str, chosen: str) -> str:
-    if asked != "auto":
-        return ""
-    if chosen == "cpu":
-        return " (each step is tiny: on a GPU, starting it would cost more than computing it; --device chooses)"
-    return " (each step is tiny, and starting it costs more than computing it: --device cpu is usually faster)"
-
-
-def _print(console: "Console", text: str) -> None:
-    wraps = console.is_terminal and "cartpole " not in text  # commands are for pasting
-    console.print(text, markup=False, soft_wrap=not wraps)

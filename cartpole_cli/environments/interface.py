@@ -103,7 +103,7 @@ class TrainingEnvironment(VectorEnvironment, Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on from here: tensors and plain data."""
+        """All that is needed to go on from here: tensors and lists that have the seeds first, and numbers."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:

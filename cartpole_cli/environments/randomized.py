@@ -209,11 +209,12 @@ class RandomizedCartPole(CartPoleSimulator):
         self._go_on_with(self._keys[kept], self._values[:, kept], self._late_forces[:, kept])
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"keys": self._keys, "values": self._values, "late": self._late_forces}
+        values, late = (each.movedim(1, 0) for each in (self._values, self._late_forces))
+        return super().state_dict() | {"keys": self._keys, "values": values, "late": late}
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        values, late = (state[name].to(self.device, self.dtype) for name in ("values", "late"))
-        self._go_on_with(state["keys"].to(self.device), values, late)
+        values, late = (state[name].to(self.device, self.dtype).movedim(0, 1) for name in ("values", "late"))
+        self._go_on_with(state["keys"].to(self.device), values.contiguous(), late.contiguous())
         return super().load_state_dict(state)
 
 

@@ -174,14 +174,14 @@ class CartPoleSimulator:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "state": self.state,
+            "state": self.state.movedim(1, 0),
             "elapsed": self.elapsed,
             "num_resets": self.num_resets,
             "num_steps": self.num_steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        self._go_on_from(state["state"].to(self.device, self.dtype))
+        self._go_on_from(state["state"].to(self.device, self.dtype).movedim(0, 1).contiguous())
         self.elapsed = state["elapsed"].to(self.device)
         self.num_resets = state["num_resets"]
         self.num_steps = state["num_steps"] // STEPS_PER_BLOCK * STEPS_PER_BLOCK

@@ -44,10 +44,21 @@ def _circumstances(device: torch.device) -> dict[str, Any]:
         "command": sys.argv,
         "device": str(device),
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": versions(),
+        "processor": processor(),
         "platform": platform.platform(),
         "git": _git_state(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that the numbers depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def processor() -> str:
+    """Its kind, and the instructions that torch uses: others round otherwise."""
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -66,8 +66,8 @@ class Resumable:
     def summary(self) -> Summary | StudySummary:
         """How one that has ended did end, from its files: what `Session.finish` returned then."""
         assert self.state is not None
-        runs = seed_runs(self.recipe, self.directory, self.state)
-        summaries = [each.summary(_final_evaluation(each.directory)) for each in runs]
+        runs = seed_runs(self.recipe, self.directory, range(len(self.recipe.seeds)), self.state)
+        summaries = [each.summary(_final_evaluation(each.directory)) for each in runs.values()]
         if len(summaries) == 1:
             return summaries[0]
         seconds = {key: self.state[key] for key in ("seconds", "evaluation_seconds")}

@@ -1,6 +1,6 @@
 """One seed on disk: the files and trackers of a run, or of a study's part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -226,15 +226,17 @@ def _without_returns(evaluation: Evaluation) -> dict[str, Any]:
     return {key: value for key, value in evaluation.as_plain_data().items() if key != "returns"}
 
 
-def seed_runs(recipe: Recipe, directory: RunDirectory, state: dict[str, Any] | None) -> list[SeedRun]:
-    """A run for each seed of a recipe, in order, as last.pth left them, or new."""
+def seed_runs(
+    recipe: Recipe, directory: RunDirectory, members: Iterable[int], state: dict[str, Any] | None
+) -> dict[int, SeedRun]:
+    """A run for each of these members (places among the recipe's seeds), as last.pth left it, or new."""
     is_study = recipe.trainer.num_seeds > 1
-    return [
-        SeedRun(
-            recipe.for_seed(seed),
+    return {
+        member: SeedRun(
+            recipe.for_seed(seed := recipe.seeds[member]),
             directory.of_seed(seed) if is_study else directory,
             state["runs"][member] if state else None,
             study=directory.path.name if is_study else None,
         )
-        for member, seed in enumerate(recipe.seeds)
-    ]
+        for member in members
+    }

@@ -61,7 +61,7 @@ class Session:
         self._seconds: float = state["seconds"] if state else 0.0
         self._shared = self._seconds, trainer.evaluator.seconds
         self._manifest = manifest
-        self.runs = seed_runs(recipe, directory, state)
+        self.runs = seed_runs(recipe, directory, range(len(recipe.seeds)) if state else trainer.members, state)
         for member, solved, finished in zip(trainer.members, trainer.solved, trainer.finished.tolist(), strict=True):
             progress = self.runs[member].progress
             progress.finished, progress.solved = finished, solved and finished
@@ -88,14 +88,17 @@ class Session:
         runs_dir: Path,
         name: str | None,
         tell: Callable[[str], None],
+        members: Sequence[int] | None = None,
     ) -> "Session":
         """A new run, in a folder of that name or of one made from time, recipe and seed, by the user's own recipe.
+
+        `members` are the places of a study's seeds that are trained here; None: all of them.
 
         Raises:
             CartpoleError: the environment or the folder cannot be made.
         """
         import_module_of(recipe.environment.id)
-        trainer = _build_trainer(recipe, range(len(recipe.seeds)), device)
+        trainer = _build_trainer(recipe, members or range(len(recipe.seeds)), device)
         settings = recipe.trainer
         suffix = f"x{settings.num_seeds}" if settings.num_seeds > 1 else f"s{settings.seed}"
         directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
@@ -137,11 +140,11 @@ class Session:
         if self._is_study:
             write_file(self.directory.recipe, self.recipe.to_toml().encode())
             self._write_study_manifest("running")
-        for run in self.runs:
+        for run in self.runs.values():
             run.write_recipe()
         self._save_last()
         modes = wandb_modes(self.recipe.logger)
-        for run in self.runs:
+        for run in self.runs.values():
             run.open(self.trainer.iteration, self._manifest, tell, modes)
 
     def __enter__(self) -> "Session":
@@ -156,7 +159,7 @@ class Session:
         self._close()
 
     def _close(self) -> None:
-        for run in self.runs:
+        for run in self.runs.values():
             run.close()
         self.trainer.environment.close()
         self._lock.release()
@@ -181,7 +184,7 @@ class Session:
         self._save_last()
         seconds = {"seconds": self._seconds, "evaluation_seconds": self.trainer.evaluator.seconds}
         finals = self._final_evaluations()
-        summaries = [run.finish(finals.get(member)) for member, run in enumerate(self.runs)]
+        summaries = [run.finish(finals.get(member)) for member, run in self.runs.items()]
         if not self._is_study:
             return summaries[0]
         summary = summarize_study(self.directory, summaries, **seconds)
@@ -205,7 +208,7 @@ class Session:
             "trainer": self.trainer.state_dict(),
             "seconds": self._seconds,
             "evaluation_seconds": self.trainer.evaluator.seconds,
-            "runs": [run.state_dict() for run in self.runs],
+            "runs": {member: run.state_dict() for member, run in self.runs.items()},
         }
         save_checkpoint(self.directory.last, state)
 
@@ -213,7 +216,7 @@ class Session:
         """The final score of each member that has finished with a best.pth, all played at once."""
         scored = {
             member: run
-            for member, run in enumerate(self.runs)
+            for member, run in self.runs.items()
             if run.progress.finished and (run.directory.best.exists() or run.directory.best_metadata.exists())
         }
         if not scored:
@@ -223,7 +226,7 @@ class Session:
         return dict(zip(scored, self.trainer.evaluator.final(policy, streams), strict=True))
 
     def _write_manifests(self, status: str) -> None:
-        for run in self.runs:
+        for run in self.runs.values():
             run.write_manifest(status)
         if self._is_study:
             self._write_study_manifest(status)
@@ -232,7 +235,7 @@ class Session:
         progress = {
             "status": status,
             "seconds": round(self._seconds, 3),
-            "env_steps": sum(run.progress.env_steps for run in self.runs),
+            "env_steps": sum(run.progress.env_steps for run in self.runs.values()),
         }
         write_json(self.directory.manifest, self._manifest | progress)
 
@@ -240,4 +243,6 @@ class Session:
 def _build_trainer(recipe: Recipe, members: Sequence[int], device: torch.device) -> Trainer:
     if recipe.trainer.render_every:
         check_can_film()
-    return build_trainer([recipe.for_seed(recipe.seeds[member]) for member in members], device)
+    trainer = build_trainer([recipe.for_seed(recipe.seeds[member]) for member in members], device)
+    trainer.members = list(members)
+    return trainer

@@ -27,7 +27,7 @@ from cartpole_cli.sweep.report import SweepReport, best_first, to_confirm
 from cartpole_cli.sweep.sampler import generations, settings_of
 from cartpole_cli.sweep.search import Search, read_search
 from cartpole_cli.sweep.studies import Studies
-from cartpole_cli.sweep.trials import COMPUTE, Planned, Trial, grouped, job_of, trials_of
+from cartpole_cli.sweep.trials import COMPUTE, Planned, Trial, grouped, job_of, lost, trials_of
 from cartpole_cli.training.build import set_up_torch
 from cartpole_cli.workers.interface import Workers
 
@@ -55,11 +55,10 @@ class Sweep:
         *,
         device: torch.device,
         manifest: dict[str, Any],
-        workers: Workers,
         tell: Callable[[str], None],
     ) -> None:
         self.search, self.folder, self.stop_requested, self.report = search, folder, False, None
-        self._device, self._manifest, self._workers, self._tell = device, manifest, workers, tell
+        self._device, self._manifest, self._tell = device, manifest, tell
         spent = Reader().number(manifest.get("seconds"), "seconds", 0.0) or 0.0
         self._started = time.perf_counter() - spent
         self._lock = FolderLock(folder.path)
@@ -73,9 +72,7 @@ class Sweep:
     report: SweepReport | None
 
     @classmethod
-    def create(
-        cls, search: Search, *, runs_dir: Path, name: str | None, workers: Workers, tell: Callable[[str], None]
-    ) -> "Sweep":
+    def create(cls, search: Search, *, runs_dir: Path, name: str | None, tell: Callable[[str], None]) -> "Sweep":
         """A new search, in a folder of that name or of one made from time, recipe and number of trials.
 
         Raises:
@@ -89,15 +86,13 @@ class Sweep:
         try:
             folder.write_search(search)
             manifest = _kind(new_manifest(search.recipe, search.recipe_name, device), folder)
-            return cls(search, folder, device=device, manifest=manifest, workers=workers, tell=tell)
+            return cls(search, folder, device=device, manifest=manifest, tell=tell)
         except CartpoleError:
             shutil.rmtree(path, ignore_errors=True)  # it is a moment old: the name is free again
             raise
 
     @classmethod
-    def resume(
-        cls, path: Path, *, repeated: Sequence[str], device: str | None, workers: Workers, tell: Callable[[str], None]
-    ) -> "Sweep":
+    def resume(cls, path: Path, *, repeated: Sequence[str], device: str | None, tell: Callable[[str], None]) -> "Sweep":
         """The search in a folder goes on, on its own device or the one of that name.
 
         `repeated` is `environment.id=ID` where its environment is of a module: no file has one imported.
@@ -115,7 +110,7 @@ class Sweep:
         settings = search.recipe.trainer
         there = set_up_torch(settings if device is None else settings.model_copy(update={"device": device}))
         manifest = _kind(resumed_manifest(before | {"kind": "run"}, search.recipe, there), folder)
-        return cls(search, folder, device=there, manifest=manifest, workers=workers, tell=tell)
+        return cls(search, folder, device=there, manifest=manifest, tell=tell)
 
     def __enter__(self) -> "Sweep":
         return self
@@ -137,23 +132,27 @@ class Sweep:
         """Stop after the iteration under way."""
         self.stop_requested = True
 
-    def run(self) -> Iterator[Progress]:
-        """Run the trials that are missing, train the finalists, and write what was found; or stop on request."""
-        yield from self._run_trials()
+    def run(self, workers: Workers) -> Iterator[Progress]:
+        """Run the trials that are missing, train the finalists, and write what was found; or stop on request.
+
+        Raises:
+            CartpoleError: a finalist's worker was lost as often as it was tried; what the others did is kept.
+        """
+        yield from self._run_trials(workers)
         if self.stop_requested:
             return
         trials = tuple(self.trials[number] for number in sorted(self.trials))
         outcomes, confirmed = [], []
         if self.search.settings.finalists:
             finalists = finalists_of(self.search, trials, 1)
-            yield from self._train(finalists, "finalists")
+            yield from self._train(workers, finalists, "finalists")
             if self.stop_requested:
                 return
             metric = self.search.settings.metric
             outcomes = best_first([read_outcome(each, self.folder.path, metric) for each in finalists])
             again = {each.name: each.again() for each in finalists_of(self.search, trials, 2)}
             last = [again[each.name] for each in to_confirm(outcomes)]
-            yield from self._train(last, "last comparison")
+            yield from self._train(workers, last, "last comparison")
             if self.stop_requested:
                 return
             confirmed = [read_outcome(each, self.folder.path, metric) for each in last]
@@ -165,7 +164,7 @@ class Sweep:
             draw_slices(report.slices, self.folder.picture)
         self.report = report
 
-    def _run_trials(self) -> Iterator[Progress]:
+    def _run_trials(self, workers: Workers) -> Iterator[Progress]:
         seeds, metric = self.search.seeds(0), self.search.settings.metric
         for generation in generations(self.search):
             before = [self.trials[number] for number in range(generation.start)]
@@ -176,13 +175,13 @@ class Sweep:
             ]
             self._check_known(planned)
             missing = [trial for trial in planned if trial.number not in self.trials]
-            groups = grouped(missing, len(seeds), self._workers.count)
+            groups = grouped(missing, len(seeds), workers.count)
             jobs = [job_of(group, seeds, metric, self._device.type) for group in groups]
             under_way = [0.0] * len(groups)
-            for place, said in self._workers.run(COMPUTE, jobs):
-                under_way[place] = 0.0 if isinstance(said, bytes) else said * len(groups[place])
-                if isinstance(said, bytes):
-                    done = trials_of(said)
+            for place, said in workers.run(COMPUTE, jobs):
+                under_way[place] = said * len(groups[place]) if isinstance(said, float) else 0.0
+                if not isinstance(said, float):
+                    done = trials_of(said) if isinstance(said, bytes) else lost(groups[place], seeds)
                     self.folder.record(done)
                     self.trials |= {trial.number: trial for trial in done}
                 yield self._progress(sum(under_way))
@@ -203,10 +202,10 @@ class Sweep:
         share = (len(self.trials) + under_way) / self.search.num_trials
         return Progress(len(self.trials), best, "trials", share)
 
-    def _train(self, finalists: list[Finalist], stage: str) -> Iterator[Progress]:
+    def _train(self, workers: Workers, finalists: list[Finalist], stage: str) -> Iterator[Progress]:
         """Train the studies, or go on with those that were cut short."""
         best = next(iter(ranked(self.trials.values())), None)
-        studies = Studies(self.search.recipe_name, self.folder, self._device, self._workers, self._tell)
+        studies = Studies(self.search.recipe_name, self.folder, self._device, workers, self._tell)
         shares = [0.0] * len(finalists)
         for place, share in studies.train(finalists):
             shares[place] = share

@@ -15,9 +15,8 @@ from cartpole_cli.recipe.sections import shape_of
 from cartpole_cli.sweep.score import Curve, mean_score
 from cartpole_cli.training.build import build_trainer, set_up_torch
 from cartpole_cli.training.reports import SeedReport
+from cartpole_cli.workers.interface import MEMBERS_AT_ONCE
 
-MEMBERS_AT_ONCE = 64
-"""More cost as much per member, and take their memory."""
 COMPUTE = "cartpole_cli.sweep.trials:compute"
 """What workers are asked to run."""
 
@@ -75,6 +74,13 @@ def trials_of(result: bytes) -> list[Trial]:
     return [
         Trial(trial["trial"], trial["setting"], trial["score"], tuple(trial["seeds"])) for trial in json.loads(result)
     ]
+
+
+def lost(trials: Sequence[Planned], seeds: Sequence[int]) -> list[Trial]:
+    """Trials that came to nothing: no worker survived them."""
+    nothing: dict[str, Any] = {"score": None, "last": None, "env_steps": 0, "status": "lost"}
+    of_seeds = tuple({"seed": seed} | nothing for seed in seeds)
+    return [Trial(trial.number, trial.setting, None, of_seeds) for trial in trials]
 
 
 def compute(job: bytes) -> Iterator[float | bytes]:

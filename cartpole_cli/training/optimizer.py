@@ -86,13 +86,13 @@ class Adam:
         return {
             "first_moment": self.first_moment,
             "second_moment": self.second_moment,
-            "beta_powers": self.beta_powers,
+            "beta_powers": self.beta_powers.mT,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first_moment.copy_(state["first_moment"])
         self.second_moment.copy_(state["second_moment"])
-        self.beta_powers.copy_(state["beta_powers"])
+        self.beta_powers.copy_(state["beta_powers"].mT)
 
 
 def _matrix_for(parameters: Sequence[nn.Parameter]) -> Float[Tensor, "S P"]:

@@ -1,6 +1,7 @@
 """Messages between processes: a kind, a place, a length, a SHA-256, and that many bytes."""
 
 import hashlib
+import io
 import struct
 from dataclasses import dataclass
 from typing import IO
@@ -19,10 +20,21 @@ class Frame:
     place: int
     content: bytes
 
+    def encoded(self) -> bytes:
+        digest = hashlib.sha256(self.content).digest()
+        return HEADER.pack(self.kind, self.place, len(self.content), digest) + self.content
+
+    @classmethod
+    def decoded(cls, message: bytes) -> "Frame":
+        """Raises ValueError if it is none, too large, or was damaged on its way."""
+        frame = read(io.BytesIO(message))
+        if frame is None:
+            raise ValueError("a message that was cut short")
+        return frame
+
 
 def write(stream: IO[bytes], frame: Frame) -> None:
-    digest = hashlib.sha256(frame.content).digest()
-    stream.write(HEADER.pack(frame.kind, frame.place, len(frame.content), digest) + frame.content)
+    stream.write(frame.encoded())
     stream.flush()
 
 

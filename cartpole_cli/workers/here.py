@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
-from cartpole_cli.workers.interface import job_named
+from cartpole_cli.workers.interface import Said, job_named
 
 
 class Here:
@@ -19,7 +19,7 @@ class Here:
     ) -> None:
         """Nothing was started."""
 
-    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, float | bytes]]:
+    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, Said]]:
         """As `Workers.run`; what a job raises is raised."""
         job = job_named(function)
         for place, content in enumerate(jobs):

@@ -5,6 +5,7 @@ keeps the only hands on folders. The same jobs give the same results wherever th
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -15,6 +16,22 @@ MAX_RESULT = 1 << 30
 """Bytes of a result."""
 MAX_TRIES = 3
 """Of a job whose worker is lost."""
+MEMBERS_AT_ONCE = 64
+"""In a computation: more cost as much per member, and take their memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What becomes of a job whose worker was lost each time it was tried."""
+
+    tries: int
+
+    def __str__(self) -> str:
+        return f"lost: the worker died, {self.tries} times; is there enough memory?"
+
+
+Said = float | bytes | Lost
+"""Of a job: how far it is, its result, or that there will be none."""
 
 
 @runtime_checkable
@@ -31,7 +48,7 @@ class Workers(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, float | bytes]]:
+    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, Said]]:
         """How far each job is, by its place, and its result when it is done, in any order.
 
         Args:
@@ -39,7 +56,7 @@ class Workers(Protocol):
             jobs: what to compute.
 
         Raises:
-            CartpoleError: one of them cannot be done, or its worker was lost as often as it was tried.
+            CartpoleError: one of them cannot be done.
         """
         ...
 

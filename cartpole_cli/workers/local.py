@@ -1,5 +1,6 @@
 """Processes of this machine, each started anew (never forked: torch's threads do not survive that)."""
 
+import os
 import queue
 import subprocess
 import sys
@@ -11,13 +12,18 @@ from types import TracebackType
 
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.workers.frames import ERROR, JOB, RESULT, Frame, read, write
-from cartpole_cli.workers.interface import MAX_TRIES
+from cartpole_cli.workers.interface import MAX_TRIES, Lost, Said
 
 SECONDS_TO_LEAVE = 2.0
 
 
+def cores() -> int:
+    """Those of this machine that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class LocalWorkers:
-    """`count` processes. A job whose process is lost is done again by another, three times at most.
+    """`count` processes. A job whose process is lost is done again by another, `MAX_TRIES` times in all.
 
     Args:
         count: how many.
@@ -42,7 +48,7 @@ class LocalWorkers:
             process.wait(SECONDS_TO_LEAVE)
         self._processes = []
 
-    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, float | bytes]]:
+    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, Said]]:
         """As `Workers.run`. If it is left before its end, the processes have to be ended, too."""
         waiting, tries = deque(range(len(jobs))), [0] * len(jobs)
         under_way: dict[subprocess.Popen[bytes], int] = {}
@@ -59,8 +65,12 @@ class LocalWorkers:
             place = under_way[process]
             if frame is None:
                 del under_way[process]
-                self._lose(process, tries[place])
-                waiting.appendleft(place)
+                self._lose(process, is_last_try=tries[place] == MAX_TRIES)
+                if tries[place] < MAX_TRIES:
+                    waiting.appendleft(place)
+                else:
+                    left -= 1
+                    yield place, Lost(MAX_TRIES)
             elif frame.kind == ERROR:
                 raise CartpoleError(*frame.content.decode().splitlines())
             elif frame.kind == RESULT:
@@ -93,11 +103,10 @@ class LocalWorkers:
         with suppress(OSError):  # that it is gone, its listener tells
             write(process.stdin, Frame(JOB, place, job))
 
-    def _lose(self, process: subprocess.Popen[bytes], tries: int) -> None:
+    def _lose(self, process: subprocess.Popen[bytes], *, is_last_try: bool) -> None:
         """A process that has gone, or has written what is no message."""
         process.kill()
         process.wait()
         self._processes.remove(process)
-        if tries >= MAX_TRIES:
-            raise CartpoleError(f"a worker was lost {tries} times at the same work; is there enough memory?")
-        self._tell(f"note: a worker was lost (exit code {process.returncode}); its work is done again")
+        what = "is given up" if is_last_try else "is done again"
+        self._tell(f"note: a worker was lost (exit code {process.returncode}); its work {what}")

@@ -11,13 +11,9 @@ import queue
 import signal
 import sys
 import threading
-import time
 
-from cartpole_cli.errors import CartpoleError, one_line
-from cartpole_cli.workers.frames import ERROR, RESULT, SHARE, Frame, read, write
-from cartpole_cli.workers.interface import job_named
-
-SECONDS_BETWEEN_SHARES = 0.2
+from cartpole_cli.workers.frames import Frame, read, write
+from cartpole_cli.workers.task import answers
 
 
 def main() -> None:
@@ -36,19 +32,13 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        frame, last = jobs.get(), 0.0
+        frame = jobs.get()
+        function, _, content = frame.content.partition(b"\n")
         try:
-            function, _, content = frame.content.partition(b"\n")
-            for said in job_named(function.decode())(content):
-                if isinstance(said, bytes):
-                    write(outgoing, Frame(RESULT, frame.place, said))
-                elif time.monotonic() - last >= SECONDS_BETWEEN_SHARES:
-                    last = time.monotonic()
-                    write(outgoing, Frame(SHARE, frame.place, repr(said).encode()))
-        except CartpoleError as error:
-            write(outgoing, Frame(ERROR, frame.place, str(error).encode()))
-        except Exception as error:  # whatever it is, the driver is who tells it
-            write(outgoing, Frame(ERROR, frame.place, f"{type(error).__name__}: {one_line(error)}".encode()))
+            for answer in answers(function.decode(), frame.place, content):
+                write(outgoing, answer)
+        except OSError:  # the driver is gone
+            return
 
 
 if __name__ == "__main__":

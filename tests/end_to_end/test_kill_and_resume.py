@@ -86,7 +86,7 @@ def contents(name):
     last = loaded["last.pth"]
     for key in ("seconds", "evaluation_seconds"):
         last.pop(key)
-    for run in last["runs"]:
+    for run in last["runs"].values():
         for key in ("tracker_id", "seconds", "evaluation_seconds"):
             run.pop(key)
     evaluations = {path: (folder / path).read_text() for path in files if path.endswith("evaluation.json")}

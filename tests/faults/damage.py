@@ -66,7 +66,7 @@ def _content(path: Path) -> Any:
         case "last.pth", _:
             state = load_checkpoint(path, "training")
             seconds = {"seconds": 0, "evaluation_seconds": 0}
-            runs = [run | seconds | {"tracker_id": ""} for run in state["runs"]]
+            runs = [run | seconds | {"tracker_id": ""} for run in state["runs"].values()]
             return state | seconds | {"runs": runs}
         case _, ".pth":
             return load_checkpoint(path, "policy")

@@ -41,7 +41,7 @@ def snapshot(optimizer: Adam, parameters: list[nn.Parameter], seed: int) -> list
     """All that belongs to a seed: parameters, both moments, powers of beta."""
     state = optimizer.state_dict()
     tensors = [p[seed] for p in parameters] + [state["first_moment"][seed], state["second_moment"][seed]]
-    return [tensor.detach().clone() for tensor in [*tensors, state["beta_powers"][:, seed]]]
+    return [tensor.detach().clone() for tensor in [*tensors, state["beta_powers"][seed]]]
 
 
 def equal(first: list[Tensor], second: list[Tensor]) -> bool:

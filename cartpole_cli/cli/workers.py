@@ -1,0 +1,89 @@
+"""`--workers`: how many processes, or which cluster, and what is chosen if nobody says."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cartpole_cli.cli.streams import tell
+from cartpole_cli.errors import CartpoleError
+
+if TYPE_CHECKING:
+    from cartpole_cli.recipe.recipe import Recipe
+    from cartpole_cli.workers.interface import Workers
+
+MOST = 1_024
+PAYS_FROM = 10_000_000
+"""Env steps, about a minute of one core: what takes less is not made shorter by processes that begin with seconds."""
+WorkersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        metavar="N|ray|ray:ADDRESS",
+        help="Processes of this machine that train at once, or a Ray cluster ([ray] extra): one that is started here, "
+        "or the one at ADDRESS. Default: one per core where that pays, else 1: this process alone.",
+        show_default=False,
+    ),
+]
+
+
+def workers_of(asked: str | None, recipe: "Recipe", num_members: int, *, at_once: int = 0) -> "Workers | None":
+    """Who is to train so many members by a recipe; None: this process.
+
+    Args:
+        asked: what the command line says.
+        recipe: names the budget of a member, the device and the threads.
+        num_members: seeds, or settings times seeds.
+        at_once: how many one process had better train alone: it can be gone on with from any iteration.
+
+    Raises:
+        CartpoleError: as `asked_workers`.
+    """
+    from cartpole_cli.workers.local import LocalWorkers
+
+    if asked is not None:
+        return asked_workers(asked)
+    count = _default(recipe, num_members, at_once)
+    return None if count == 1 else LocalWorkers(count, tell)
+
+
+def asked_workers(asked: str) -> "Workers | None":
+    """Those that the command line says; None: this process.
+
+    Raises:
+        CartpoleError: no number from 1 to 1,024, and no cluster.
+    """
+    from cartpole_cli.workers.local import LocalWorkers
+
+    kind, colon, address = asked.partition(":")
+    if kind == "ray" and (address or not colon):
+        return _ray(address or None)
+    count = int(asked) if asked.isascii() and asked.isdecimal() else 0
+    if not 1 <= count <= MOST:
+        raise CartpoleError(f"--workers {asked}: expected a number from 1 to {MOST:,}, ray, or ray:ADDRESS")
+    return None if count == 1 else LocalWorkers(count, tell)
+
+
+def _ray(address: str | None) -> "Workers":
+    """Raises CartpoleError if Ray is not installed."""
+    from cartpole_cli.libraries import quiet_ray
+    from cartpole_cli.workers.private import is_loopback
+
+    if find_spec("ray") is None:
+        raise CartpoleError("--workers ray needs Ray: pip install 'cartpole-cli[ray]'")
+    quiet_ray(on_this_machine=address is None or is_loopback(address))
+    from cartpole_cli.workers.cluster import RayWorkers
+
+    return RayWorkers(address, tell)
+
+
+def _default(recipe: "Recipe", num_members: int, at_once: int) -> int:
+    settings = recipe.trainer
+    if num_members <= at_once or num_members * settings.num_steps < PAYS_FROM:
+        return 1
+    from cartpole_cli.training.build import choose_device
+    from cartpole_cli.workers.local import cores
+
+    if choose_device(settings.device).type != "cpu":
+        return 1  # they would wait for one another
+    return max(1, min(cores() // settings.num_threads, num_members, MOST))

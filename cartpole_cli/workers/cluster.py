@@ -1,0 +1,165 @@
+"""A Ray cluster: one that is started for this command alone, or one that is there."""
+
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cartpole_cli.errors import CartpoleError, one_line
+from cartpole_cli.runs.manifest import processor, versions
+from cartpole_cli.workers import task
+from cartpole_cli.workers.frames import ERROR, RESULT, Frame
+from cartpole_cli.workers.interface import MAX_TRIES, Lost, Said
+from cartpole_cli.workers.private import LOOPBACK, is_loopback, private_cluster
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class RayWorkers:
+    """As many workers as the cluster has CPUs. A job whose worker or node is lost is done again, `MAX_TRIES` times.
+
+    Args:
+        address: of a cluster that is there, as `ray.init` takes it; None: one is started, and ended.
+        tell: is told, in a line, of each worker that is lost, and each node that is not used.
+    """
+
+    def __init__(self, address: str | None, tell: Callable[[str], None]) -> None:
+        self._address, self._tell = address, tell
+        self._free: Counter[str] = Counter()
+        self._cluster = ExitStack()
+
+    @property
+    def count(self) -> int:
+        return max(1, sum(self._free.values()))
+
+    def __enter__(self) -> "RayWorkers":
+        with ExitStack() as cluster:
+            self._connect(self._address or cluster.enter_context(private_cluster()))
+            cluster.callback(ray.shutdown)
+            self._choose_nodes()
+            self._cluster = cluster.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the cluster; one that was started here ends, whatever it is at."""
+        self._cluster.close()
+
+    def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, Said]]:
+        """As `Workers.run`."""
+        waiting, tries, left = deque(range(len(jobs))), [0] * len(jobs), len(jobs)
+        under_way: dict[Any, tuple[int, str]] = {}
+        while left:
+            while waiting and (node := next((node for node, free in self._free.items() if free > 0), None)):
+                place = waiting.popleft()
+                tries[place] += 1
+                self._free[node] -= 1
+                under_way[_on(node, _compute, num_returns="streaming").remote(function, place, jobs[place])] = (
+                    place,
+                    node,
+                )
+            if not under_way:
+                raise CartpoleError("--workers ray: no node of the cluster is left")
+            ready, _ = ray.wait(list(under_way), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
+            for answer in ready:
+                place, node = under_way[answer]
+                frame = _next_frame(answer)
+                if frame is None or frame.kind == RESULT:
+                    del under_way[answer]
+                    self._free[node] += 1
+                if frame is None:
+                    is_last_try = tries[place] == MAX_TRIES
+                    self._lose(node, is_last_try=is_last_try)
+                    if is_last_try:
+                        left -= 1
+                        yield place, Lost(MAX_TRIES)
+                    else:
+                        waiting.appendleft(place)
+                elif frame.kind == ERROR:
+                    raise CartpoleError(*frame.content.decode().splitlines())
+                elif frame.kind == RESULT:
+                    left -= 1
+                    yield place, frame.content
+                else:
+                    yield place, float(frame.content)
+
+    def _connect(self, address: str) -> None:
+        local: dict[str, Any] = {"_node_ip_address": LOOPBACK} if is_loopback(address) else {}
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
+        except Exception as error:  # Ray raises anything
+            where = "ray" if self._address is None else f"ray:{self._address}"
+            raise CartpoleError(f"--workers {where}: no cluster to connect to: {one_line(error)}") from error
+
+    def _choose_nodes(self) -> None:
+        """Those on which the same computation gives the same bits.
+
+        Raises:
+            CartpoleError: there are none.
+        """
+        nodes = {node["NodeID"]: node for node in _nodes() if node["Resources"].get("CPU", 0) >= 1}
+        asked = {node: _on(node, _surroundings).remote() for node in nodes}
+        for node, answer in asked.items():
+            name = nodes[node]["NodeManagerAddress"]
+            try:
+                there = json.loads(ray.get(answer))
+            except Exception as error:  # its worker cannot import us, or died
+                self._tell(f"note: node {name} is not used: {one_line(error)}")
+                continue
+            differences = _differences(json.loads(_surroundings()), there)
+            if differences:
+                self._tell(f"note: node {name} is not used: {differences}; its numbers would be others")
+            else:
+                self._free[node] = int(nodes[node]["Resources"]["CPU"])
+        if not self._free:
+            raise CartpoleError("--workers ray: no node of the cluster can be used")
+
+    def _lose(self, node: str, *, is_last_try: bool) -> None:
+        what = "is given up" if is_last_try else "is done again"
+        if any(each["NodeID"] == node for each in _nodes()):
+            self._tell(f"note: a worker was lost; its work {what}")
+        else:
+            self._free.pop(node, None)
+            self._tell(f"note: a node of the cluster was lost; its work {what}")
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """Those that are alive."""
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
+    return [node for node in nodes() if node["Alive"]]
+
+
+def _compute(function: str, place: int, job: bytes) -> Iterator[bytes]:
+    for frame in task.answers(function, place, job):
+        yield frame.encoded()
+
+
+def _surroundings() -> bytes:
+    return json.dumps(versions() | {"processor": processor()}).encode()
+
+
+def _on(node: str, function: Callable[..., Any], **options: Any) -> Any:
+    """The function as a task for that node alone; Ray names it, and pickles none of it, as every node has it."""
+    there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+    return ray.remote(function).options(num_cpus=1, max_retries=0, scheduling_strategy=there, **options)
+
+
+def _next_frame(answer: Any) -> Frame | None:
+    """The next message of a task; None if there is none any more, as its worker or node is lost."""
+    try:
+        return Frame.decoded(ray.get(next(answer)))
+    except (StopIteration, ray.exceptions.RayError, ValueError):
+        return None
+
+
+def _differences(here: dict[str, str], there: dict[str, str]) -> str:
+    return ", ".join(
+        f"{name} {there.get(name)} there, {value} here" for name, value in here.items() if there.get(name) != value
+    )

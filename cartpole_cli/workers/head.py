@@ -1,0 +1,65 @@
+"""A private Ray cluster of one node, on this machine's loopback address, that ends when its driver does.
+
+    python -m cartpole_cli.workers.head PORT CPUS
+
+Ray's own processes may outlive a killed driver, or one another: all of this session are ended, and their folder goes,
+when standard input ends.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+
+def main() -> None:
+    """Run the node until the driver lets go of the pipe; what Ray says if it cannot start goes to standard output."""
+    port, num_cpus = sys.argv[1:]
+    folder = tempfile.mkdtemp(prefix="cartpole-", dir="/tmp" if Path("/tmp").is_dir() else None)  # paths of sockets
+    node = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            *("--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={num_cpus}"),
+            *("--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    def end_with_the_driver() -> None:
+        sys.stdin.buffer.read()
+        _end_the_others()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    threading.Thread(target=end_with_the_driver, daemon=True).start()
+    said, _ = node.communicate()
+    with suppress(OSError):
+        print(said.strip().splitlines()[-1] if said.strip() else "", flush=True)
+    _end_the_others()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_the_others() -> None:
+    """All processes of this session but this one."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    own = os.getpid()
+    found = [int(path.name) for path in Path("/proc").glob("[0-9]*") if int(path.name) != own]
+    for number in found:
+        with suppress(OSError):
+            if os.getsid(number) == os.getsid(0):
+                os.kill(number, signal.SIGKILL)
+    if not found:  # no list of processes: those of the group, and the others leave with them
+        with suppress(OSError):
+            os.killpg(0, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
