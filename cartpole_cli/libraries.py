@@ -23,7 +23,7 @@ def quiet_matplotlib() -> None:
 
 
 def quiet_ray(*, on_this_machine: bool) -> None:
-    """No usage reports, which are on by default; tokens for whoever connects; no word that is not for a user.
+    """No usage reports, which are on by default; and tokens for whoever connects.
 
     Args:
         on_this_machine: listen at the loopback address only: Ray takes another one unless it is told that clusters are
@@ -31,7 +31,6 @@ def quiet_ray(*, on_this_machine: bool) -> None:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if on_this_machine:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 

@@ -153,20 +153,20 @@ def _run(
 
     asked_for = (None if asked is None else asked_workers(asked)) or Here()
     with asked_for:
-        return _work(
-            open_sweep(), asked_for, console, is_new=search is not None, chooses=asked is None, as_json=as_json
-        )
+        work = open_sweep()
+        if search is None:
+            _print(console, f"resuming {printable(str(work.folder.path))} after {len(work.trials)} trials")
+        if asked is not None:
+            return _work(work, asked_for, console, as_json=as_json)
+        with (usual := _usual_workers(work, console)):
+            return _work(work, usual, console, as_json=as_json)
 
 
-def _work(
-    work: "Sweep", asked_for: "Workers", console: "Console", *, is_new: bool, chooses: bool, as_json: bool
-) -> bool:
-    if not is_new:
-        _print(console, f"resuming {printable(str(work.folder.path))} after {len(work.trials)} trials")
+def _work(work: "Sweep", workers: "Workers", console: "Console", *, as_json: bool) -> bool:
+    """Run a search by workers; whether it has ended."""
     again = f"interrupted; to go on: cartpole sweep --resume {as_argument(work.folder.path)}"
     try:
-        with _usual_workers(work, console) if chooses else asked_for as workers:
-            _follow(work, workers, console)
+        _follow(work, workers, console)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         tell(again)
         if isinstance(error, BrokenPipeError):

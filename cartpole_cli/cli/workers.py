@@ -67,11 +67,10 @@ def asked_workers(asked: str) -> "Workers | None":
 def _ray(address: str | None) -> "Workers":
     """Raises CartpoleError if Ray is not installed."""
     from cartpole_cli.libraries import quiet_ray
-    from cartpole_cli.workers.private import is_loopback
 
     if find_spec("ray") is None:
         raise CartpoleError("--workers ray needs Ray: pip install 'cartpole-cli[ray]'")
-    quiet_ray(on_this_machine=address is None or is_loopback(address))
+    quiet_ray(on_this_machine=address is None)
     from cartpole_cli.workers.cluster import RayWorkers
 
     return RayWorkers(address, tell)

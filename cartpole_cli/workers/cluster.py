@@ -16,7 +16,7 @@ from cartpole_cli.runs.manifest import processor, versions
 from cartpole_cli.workers import task
 from cartpole_cli.workers.frames import ERROR, RESULT, Frame
 from cartpole_cli.workers.interface import MAX_TRIES, Lost, Said
-from cartpole_cli.workers.private import LOOPBACK, is_loopback, private_cluster
+from cartpole_cli.workers.private import private_cluster
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -32,6 +32,8 @@ class RayWorkers:
     def __init__(self, address: str | None, tell: Callable[[str], None]) -> None:
         self._address, self._tell = address, tell
         self._free: Counter[str] = Counter()
+        self._addresses: dict[str, str] = {}
+        self._doubts: dict[Any, tuple[str, list[str]]] = {}
         self._cluster = ExitStack()
 
     @property
@@ -57,7 +59,7 @@ class RayWorkers:
         waiting, tries, left = deque(range(len(jobs))), [0] * len(jobs), len(jobs)
         under_way: dict[Any, tuple[int, str]] = {}
         while left:
-            while waiting and (node := next((node for node, free in self._free.items() if free > 0), None)):
+            while waiting and (node := self._free_node()):
                 place = waiting.popleft()
                 tries[place] += 1
                 self._free[node] -= 1
@@ -65,10 +67,13 @@ class RayWorkers:
                     place,
                     node,
                 )
-            if not under_way:
+            if not under_way and not self._doubts:
                 raise CartpoleError("--workers ray: no node of the cluster is left")
-            ready, _ = ray.wait(list(under_way), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
+            ready, _ = ray.wait([*under_way, *self._doubts], num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
             for answer in ready:
+                if answer in self._doubts:
+                    self._decide(answer)
+                    continue
                 place, node = under_way[answer]
                 frame = _next_frame(answer)
                 if frame is None or frame.kind == RESULT:
@@ -76,7 +81,7 @@ class RayWorkers:
                     self._free[node] += 1
                 if frame is None:
                     is_last_try = tries[place] == MAX_TRIES
-                    self._lose(node, is_last_try=is_last_try)
+                    self._doubt(node, "given up" if is_last_try else "done again")
                     if is_last_try:
                         left -= 1
                         yield place, Lost(MAX_TRIES)
@@ -91,9 +96,8 @@ class RayWorkers:
                     yield place, float(frame.content)
 
     def _connect(self, address: str) -> None:
-        local: dict[str, Any] = {"_node_ip_address": LOOPBACK} if is_loopback(address) else {}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # Ray raises anything
             where = "ray" if self._address is None else f"ray:{self._address}"
             raise CartpoleError(f"--workers {where}: no cluster to connect to: {one_line(error)}") from error
@@ -117,17 +121,33 @@ class RayWorkers:
             if differences:
                 self._tell(f"note: node {name} is not used: {differences}; its numbers would be others")
             else:
-                self._free[node] = int(nodes[node]["Resources"]["CPU"])
+                self._free[node], self._addresses[node] = int(nodes[node]["Resources"]["CPU"]), name
         if not self._free:
             raise CartpoleError("--workers ray: no node of the cluster can be used")
 
-    def _lose(self, node: str, *, is_last_try: bool) -> None:
-        what = "is given up" if is_last_try else "is done again"
-        if any(each["NodeID"] == node for each in _nodes()):
-            self._tell(f"note: a worker was lost; its work {what}")
-        else:
-            self._free.pop(node, None)
-            self._tell(f"note: a node of the cluster was lost; its work {what}")
+    def _free_node(self) -> str | None:
+        """One that has a CPU to spare, and has not just lost a worker."""
+        doubted = {node for node, _ in self._doubts.values()}
+        return next((node for node, free in self._free.items() if free > 0 and node not in doubted), None)
+
+    def _doubt(self, node: str, fate: str) -> None:
+        """A worker of the node was lost: it gets no more work before it has answered."""
+        for other, fates in self._doubts.values():
+            if other == node:
+                fates.append(fate)
+                return
+        self._doubts[_on(node, _surroundings).remote()] = node, [fate]
+
+    def _decide(self, answer: Any) -> None:
+        """Whether the node is there."""
+        node, fates = self._doubts.pop(answer)
+        try:
+            ray.get(answer)
+            what = f"a worker on {self._addresses[node]} was lost"
+        except ray.exceptions.RayError:
+            del self._free[node]
+            what = f"node {self._addresses[node]} was lost"
+        self._tell(f"note: {what}; its work is {' and '.join(sorted(set(fates)))}")
 
 
 def _nodes() -> list[dict[str, Any]]:

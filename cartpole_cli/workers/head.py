@@ -33,32 +33,25 @@ def main() -> None:
         text=True,
     )
 
-    def end_with_the_driver() -> None:
-        sys.stdin.buffer.read()
-        _end_the_others()
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(0)
+    def tell_why_it_ended() -> None:
+        said, _ = node.communicate()
+        with suppress(OSError):
+            print(said.strip().splitlines()[-1] if said.strip() else "", flush=True)
+        _end_all(folder)
 
-    threading.Thread(target=end_with_the_driver, daemon=True).start()
-    said, _ = node.communicate()
-    with suppress(OSError):
-        print(said.strip().splitlines()[-1] if said.strip() else "", flush=True)
-    _end_the_others()
+    threading.Thread(target=tell_why_it_ended, daemon=True).start()
+    sys.stdin.buffer.read()
+    _end_all(folder)
+
+
+def _end_all(folder: str) -> None:
+    """All processes of this session, this one as the last; some are in no group of ours."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getsid(int(path.name)) == os.getsid(0) and int(path.name) != os.getpid():
+                os.kill(int(path.name), signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _end_the_others() -> None:
-    """All processes of this session but this one."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    own = os.getpid()
-    found = [int(path.name) for path in Path("/proc").glob("[0-9]*") if int(path.name) != own]
-    for number in found:
-        with suppress(OSError):
-            if os.getsid(number) == os.getsid(0):
-                os.kill(number, signal.SIGKILL)
-    if not found:  # no list of processes: those of the group, and the others leave with them
-        with suppress(OSError):
-            os.killpg(0, signal.SIGTERM)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,6 @@ SECONDS_TO_START = 120.0
 SECONDS_TO_LEAVE = 5.0
 
 
-def is_loopback(address: str) -> bool:
-    """Whether a cluster is on this machine alone."""
-    return address.startswith((LOOPBACK, "localhost"))
-
-
 @contextmanager
 def private_cluster() -> Iterator[str]:
     """A cluster of this machine alone, with a token of its own in its environment, while the context lasts.
@@ -41,7 +36,8 @@ def private_cluster() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    assert head.stdin is not None and head.stdout is not None
+    assert head.stdin is not None
+    assert head.stdout is not None
     try:
         if not _listens(port, head):
             head.stdin.close()

@@ -4,71 +4,43 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from at_work import alive, content, wait_for, workers_of
 from commands import COMMAND, TINY, Ended
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.workers.interface import Lost
 from cartpole_cli.workers.local import LocalWorkers
 
 Run = Callable[..., Ended]
 SPACE = ("trainer.learning_rate=log(1e-3,1e-1)", "algorithm.num_epochs=1,2")
-BASE = ("sweep", "--recipe", "ppo", *TINY, "environment.max_episode_steps=30", "trainer.stop_at_return=28.0", *SPACE)
-SWEEP = (*BASE, "--trials", "5", "--seeds", "2", "--finalists", "2", "--confirm-seeds", "2", "--seed", "4")
+RECIPE = ("--recipe", "ppo", *TINY, "environment.max_episode_steps=30", "trainer.stop_at_return=28.0")
+BASE = ("sweep", *RECIPE, *SPACE)
+SWEEP = (*BASE, "--trials", "5", "--seeds", "2", "--finalists", "2", "--confirm-seeds", "3", "--seed", "4")
 LONG = (*BASE, "trainer.num_steps=1000000", "trainer.stop_at_return=null", "--trials", "8", "--seeds", "2")
-OF_THE_SEARCH = ("sweep.toml", "trials.jsonl", "report.json", "best.toml", "slices.svg")
-UNTIMED = (*OF_THE_SEARCH, "recipe.toml", "best.pth", "best.json", "evaluation.json")
-TIMES = ("seconds", "evaluation_seconds")
+STUDY = ("train", *RECIPE, "--seeds", "5", "--seed", "4", "trainer.stop_at_return=null")
+ODD_WORKER = """
+import json, os, signal, time
+from cartpole_cli.sweep import trials
+from cartpole_cli.workers import process, study
 
+def but_not(function, is_odd):
+    def compute(job):
+        if is_odd(json.loads(job)):
+            time.sleep(SECONDS)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(job)
+    return compute
 
-def content(folder: Path) -> dict[str, object]:
-    """Every file without what differs from run to run: times, and W&B's names."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.name in UNTIMED:
-            found[name] = path.read_bytes()
-        elif path.name == "metrics.jsonl":
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
-        elif path.name == "study.json":
-            text = path.read_text().replace(f"runs/{folder.name}", "")
-            study = json.loads(text)
-            found[name] = [{k: v for k, v in each.items() if k not in TIMES} for each in (study, *study.pop("seeds"))]
-        elif path.is_file():
-            found[name] = path.name
-    return found
-
-
-def workers_of(parent: int) -> list[int]:
-    """The worker processes that a process has started, and that live."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            its_parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-        if b"cartpole_cli.workers.process" in words and its_parent == parent:
-            found.append(int(entry.name))
-    return found
-
-
-def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
-    limit = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < limit, "waited too long"
-        time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+trials.compute = but_not(trials.compute, lambda job: any(trial["trial"] == 2 for trial in job["trials"]))
+study.train = but_not(study.train, lambda job: 1 in job["members"])
+process.main()
+"""
 
 
 @pytest.fixture
@@ -86,16 +58,53 @@ def long_sweep() -> Iterator["subprocess.Popen[bytes]"]:
             process.kill()
 
 
-def test_the_same_bytes_by_one_two_and_three_processes(cartpole: Run) -> None:
+@pytest.fixture
+def no_worker_survives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Trial 2, and the second seed of a study."""
+    monkeypatch.setattr("cartpole_cli.workers.local.sys.executable", odd_worker(tmp_path, seconds=0))
+
+
+def odd_worker(folder: Path, *, seconds: float) -> str:
+    """A Python that kills itself, after so many seconds, at trial 2, and at the second seed of a study."""
+    (folder / "odd.py").write_text(ODD_WORKER.replace("SECONDS", str(seconds)))
+    executable = folder / "python"
+    executable.write_text(f"#!/bin/sh\nexec {sys.executable} {folder}/odd.py\n")
+    executable.chmod(0o755)
+    return str(executable)
+
+
+def test_a_search_has_the_same_bytes_by_one_two_and_three_processes(cartpole: Run) -> None:
     found = []
     for count in ("1", "2", "3"):
         ended = cartpole(*SWEEP, "--name", count, "--workers", count, "--quiet")
         assert (ended.code, ended.err) == (0, "")
         found.append(content(Path("runs", count).absolute()))
         assert not any(path.name.startswith(".") for path in Path("runs", count).iterdir())
-    assert len(found[0]) > 50
+    assert len(found[0]) > 60
     assert found[0] == found[1] == found[2]
     assert "runs/2/recipe" in Path("runs/2/recipe/study.json").read_text()
+
+
+def test_a_study_has_the_same_bytes_by_one_two_and_three_processes_and_goes_on_the_same(cartpole: Run) -> None:
+    found = []
+    for count in ("1", "2", "3"):
+        ended = cartpole(*STUDY, "--name", count, "--workers", count, "--quiet")
+        assert (ended.code, ended.err) == (0, "")
+        found.append(content(Path("runs", count).absolute()))
+    assert found[0] == found[1] == found[2]
+    assert cartpole("train", "--resume", "2", "--workers", "3").out.startswith("nothing to do")
+    for count in ("1", "2"):
+        assert cartpole("train", "--resume", count, "trainer.num_steps=768", "--quiet").code == 0
+    assert content(Path("runs/1").absolute()) == content(Path("runs/2").absolute())
+
+
+def test_seeds_that_leave_early_are_in_the_same_last_pth(cartpole: Run) -> None:
+    solved = (*STUDY, "trainer.stop_at_return=28.0", "trainer.num_steps=768", "--quiet")
+    for count in ("1", "3"):
+        assert cartpole(*solved, "--name", count, "--workers", count).code == 0
+    assert content(Path("runs/1").absolute()) == content(Path("runs/3").absolute())
+    steps = {json.loads(path.read_text())["env_steps"] for path in Path("runs/3").glob("s*/run.json")}
+    assert len(steps) > 1
 
 
 def test_a_lost_workers_work_is_done_again(cartpole: Run) -> None:
@@ -111,24 +120,74 @@ def test_a_lost_workers_work_is_done_again(cartpole: Run) -> None:
 
 
 def test_no_worker_outlives_a_killed_driver(long_sweep: "subprocess.Popen[bytes]", cartpole: Run) -> None:
-    started = workers_of(long_sweep.pid)
-    assert len(started) == 2
+    workers = workers_of(long_sweep.pid)
+    assert len(workers) == 2
     long_sweep.kill()
     long_sweep.wait()
     time.sleep(2)
-    assert not any(map(alive, started))
+    assert not any(map(alive, workers))
     assert json.loads(Path("runs/s/run.json").read_text())["status"] == "running"
     assert not Path("runs/s/trials.jsonl").exists()
 
 
 def test_ctrl_c_ends_them_all_and_says_how_to_go_on(long_sweep: "subprocess.Popen[bytes]") -> None:
-    started = workers_of(long_sweep.pid)
+    workers = workers_of(long_sweep.pid)
     long_sweep.send_signal(signal.SIGINT)
     _, told = long_sweep.communicate(timeout=30)
     assert long_sweep.returncode == 130
     assert told.splitlines()[-1] == b"interrupted; to go on: cartpole sweep --resume runs/s"
     assert b"Traceback" not in told
-    wait_for(lambda: not any(map(alive, started)), 2)
+    wait_for(lambda: not any(map(alive, workers)), 2)
+
+
+def test_a_killed_study_keeps_the_parts_that_have_ended(cartpole: Run, tmp_path: Path) -> None:
+    assert cartpole(*STUDY, "--name", "whole", "--quiet").code == 0
+    script = "import sys; sys.executable = sys.argv.pop(1); from cartpole_cli.cli.app import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        odd_worker(tmp_path, seconds=60),
+        *STUDY,
+        "--workers",
+        "2",
+        "--name",
+        "cut",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: list(Path("runs/cut").glob("last.*")))
+        process.kill()
+    assert [path.name for path in Path("runs/cut").glob("last.*")] == ["last.s7-s8.pth"]
+    before = {path: path.stat().st_mtime_ns for path in Path("runs/cut").glob("s*/metrics.jsonl")}
+    assert len(before) == 2
+    assert cartpole("best").code == 0
+    refused = cartpole("train", "--resume", "cut", "trainer.num_steps=768")
+    reason = "cannot change while its seeds are trained in parts, which have one recipe; allowed: after its end"
+    assert refused.line == f"error: trainer.num_steps=768: {reason}"
+    ended = cartpole("train", "--resume", "cut", "--workers", "3", "--quiet")
+    assert (ended.code, ended.err) == (0, "")
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+    assert content(Path("runs/cut").absolute()) == content(Path("runs/whole").absolute())
+
+
+def test_one_seed_is_not_shared_out(cartpole: Run) -> None:
+    ended = cartpole("train", *RECIPE, "--workers", "2")
+    assert ended.line == "error: --workers 2: one seed is one computation; expected --seeds 2 or more beside it"
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("words", ["0", "1025", "two", "-1", "ray:", "rai", "ray2", "²"])
+def test_what_is_no_number_of_workers_costs_a_line(words: str, cartpole: Run) -> None:
+    for command in (STUDY, SWEEP):
+        ended = cartpole(*command, "--workers", words)
+        assert ended.line == f"error: --workers {words}: expected a number from 1 to 1,024, ray, or ray:ADDRESS"
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_one_process_began_is_not_shared_out(cartpole: Run) -> None:
+    assert cartpole(*STUDY, "--name", "one", "--quiet").code == 0
+    ended = cartpole("train", "--resume", "one", "--workers", "2", "trainer.num_steps=768")
+    assert ended.line.endswith("runs/one: one process began it, and goes on with it: leave out --workers")
 
 
 def test_what_a_job_raises_is_told_in_a_line() -> None:
@@ -139,6 +198,33 @@ def test_what_a_job_raises_is_told_in_a_line() -> None:
 def test_a_job_that_no_worker_survives_is_tried_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cartpole_cli.workers.local.sys.executable", "/bin/false")
     told: list[str] = []
-    with LocalWorkers(1, told.append) as workers, pytest.raises(CartpoleError, match="was lost 3 times"):
-        list(workers.run("cartpole_cli.sweep.trials:compute", [b""]))
-    assert told == ["note: a worker was lost (exit code 1); its work is done again"] * 2
+    with LocalWorkers(1, told.append) as workers:
+        assert list(workers.run("cartpole_cli.sweep.trials:compute", [b""])) == [(0, Lost(3))]
+    again = "note: a worker was lost (exit code 1); its work is done again"
+    assert told == [again, again, "note: a worker was lost (exit code 1); its work is given up"]
+
+
+@pytest.mark.usefixtures("no_worker_survives")
+def test_a_search_goes_on_without_a_trial_that_no_worker_survives(cartpole: Run) -> None:
+    ended = cartpole(*SWEEP, "--finalists", "0", "--workers", "5", "--name", "s", "--json")
+    assert ended.code == 0
+    assert "its work is given up" in ended.err
+    trials = [json.loads(line) for line in Path("runs/s/trials.jsonl").read_text().splitlines()]
+    assert [trial["trial"] for trial in trials if trial["score"] is None] == [2]
+    assert [seed["status"] for seed in trials[2]["seeds"]] == ["lost", "lost"]
+    assert len([trial for trial in trials if trial["score"] is not None]) == 4
+
+
+@pytest.mark.usefixtures("no_worker_survives")
+def test_a_study_without_some_seeds_has_failed_and_can_be_gone_on_with(
+    cartpole: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = cartpole(*STUDY, "--workers", "3", "--name", "s", "--quiet")
+    assert ended.code == 2
+    reason = "lost: the worker died, 3 times; is there enough memory?"
+    assert ended.err.splitlines()[-1] == f"error: runs/s: seeds 4 to 5: {reason}"
+    assert json.loads(Path("runs/s/run.json").read_text())["status"] == "failed"
+    monkeypatch.setattr("cartpole_cli.workers.local.sys.executable", COMMAND[0])
+    assert cartpole("train", "--resume", "s", "--quiet").code == 0
+    assert cartpole(*STUDY, "--name", "t", "--quiet").code == 0
+    assert content(Path("runs/s").absolute()) == content(Path("runs/t").absolute())
