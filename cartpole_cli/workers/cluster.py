@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from cartpole_cli.workers.frames import ERROR, RESULT, Frame
 from cartpole_cli.workers.interface import MAX_TRIES, Lost, Said
 from cartpole_cli.workers.private import private_cluster
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER = 1.0, 10.0
 
 
 class RayWorkers:
@@ -97,6 +98,7 @@ class RayWorkers:
 
     def _connect(self, address: str) -> None:
         try:
+            _check_listens(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:  # Ray raises anything
             where = "ray" if self._address is None else f"ray:{self._address}"
@@ -154,6 +156,13 @@ def _nodes() -> list[dict[str, Any]]:
     """Those that are alive."""
     nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
     return [node for node in nodes() if node["Alive"]]
+
+
+def _check_listens(address: str) -> None:
+    """Raises OSError if nobody does: Ray itself would ask again for half a minute."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
 
 
 def _compute(function: str, place: int, job: bytes) -> Iterator[bytes]:

@@ -21,11 +21,17 @@ Run = Callable[..., Ended]
 RECIPE = ("--recipe", "ppo", *TINY, "environment.max_episode_steps=30", "trainer.stop_at_return=null")
 SPACE = ("trainer.learning_rate=log(1e-3,1e-1)", "algorithm.num_epochs=1,2")
 STUDY = ("train", *RECIPE, "--seeds", "3")
-COUNTS = ("--trials", "6", "--seeds", "2", "--finalists", "1", "--confirm-seeds", "2")
-SEARCH = ("sweep", *RECIPE, *SPACE, "trainer.num_steps=25600", *COUNTS)
+COUNTS = ("--trials", "6", "--seeds", "2", "--finalists", "0")
+SEARCH = ("sweep", *RECIPE, *SPACE, "trainer.num_steps=12800", *COUNTS)
 LISTENING = "0A"
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1")
+WAIT_FOR_TWO = """
+import ray, sys, time
+ray.init(address=sys.argv[1], log_to_driver=False)
+while sum(node["Alive"] for node in ray.nodes()) < 2:
+    time.sleep(0.2)
+"""
 
 
 def listening(numbers: list[int]) -> set[str]:
