@@ -14,12 +14,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.runs.manifest import processor, versions
-from cartpole_cli.workers import task
 from cartpole_cli.workers.frames import ERROR, RESULT, Frame
 from cartpole_cli.workers.interface import MAX_TRIES, Lost, Said
 from cartpole_cli.workers.private import private_cluster
+from cartpole_cli.workers.task import answers
 
 SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER = 1.0, 10.0
+SHARES_PER_SECOND = 100
+"""Of all workers together: one costs the driver about a millisecond."""
 
 
 class RayWorkers:
@@ -59,15 +61,14 @@ class RayWorkers:
         """As `Workers.run`."""
         waiting, tries, left = deque(range(len(jobs))), [0] * len(jobs), len(jobs)
         under_way: dict[Any, tuple[int, str]] = {}
+        between = max(SECONDS_BETWEEN_LOOKS, self.count / SHARES_PER_SECOND)
         while left:
             while waiting and (node := self._free_node()):
                 place = waiting.popleft()
                 tries[place] += 1
                 self._free[node] -= 1
-                under_way[_on(node, _compute, num_returns="streaming").remote(function, place, jobs[place])] = (
-                    place,
-                    node,
-                )
+                task = _on(node, _compute, num_returns="streaming")
+                under_way[task.remote(function, place, jobs[place], between)] = place, node
             if not under_way and not self._doubts:
                 raise CartpoleError("--workers ray: no node of the cluster is left")
             ready, _ = ray.wait([*under_way, *self._doubts], num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
@@ -165,8 +166,8 @@ def _check_listens(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
 
 
-def _compute(function: str, place: int, job: bytes) -> Iterator[bytes]:
-    for frame in task.answers(function, place, job):
+def _compute(function: str, place: int, job: bytes, between: float) -> Iterator[bytes]:
+    for frame in answers(function, place, job, between):
         yield frame.encoded()
 
 

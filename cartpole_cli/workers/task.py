@@ -10,14 +10,14 @@ from cartpole_cli.workers.interface import job_named
 SECONDS_BETWEEN_SHARES = 0.2
 
 
-def answers(function: str, place: int, job: bytes) -> Iterator[Frame]:
-    """Do the job at that place: how far it is, now and then, and its result, or in a line why there is none."""
+def answers(function: str, place: int, job: bytes, between: float = SECONDS_BETWEEN_SHARES) -> Iterator[Frame]:
+    """Do the job at that place: how far it is, every so many seconds; its result, or in a line why there is none."""
     last = 0.0
     try:
         for said in job_named(function)(job):
             if isinstance(said, bytes):
                 yield Frame(RESULT, place, said)
-            elif time.monotonic() - last >= SECONDS_BETWEEN_SHARES:
+            elif time.monotonic() - last >= between:
                 last = time.monotonic()
                 yield Frame(SHARE, place, repr(said).encode())
     except CartpoleError as error:
