@@ -51,7 +51,7 @@ WITHOUT_TORCH = [
 ]
 USER_INTERFACE = {"typer", "rich", "wandb"}
 RECIPES = r"cartpole_cli\.recipe\.(recipe|algorithm|environment)\b"
-MAY_SEE_RECIPES = {"cli/train.py", "cli/recipes.py"} | {
+MAY_SEE_RECIPES = {f"cli/{name}.py" for name in ("train", "train_parts", "train_report", "workers", "recipes")} | {
     f"{name}.py"
     for name in (
         "runs/session",
@@ -61,6 +61,8 @@ MAY_SEE_RECIPES = {"cli/train.py", "cli/recipes.py"} | {
         "runs/resume",
         "runs/changes",
         "runs/manifest",
+        "runs/parts",
+        "workers/study",
         "scoring/candidates",
         "scoring/scorecard",
         "sweep/search",

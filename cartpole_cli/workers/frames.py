@@ -1,15 +1,22 @@
-"""Messages between processes: a kind, a place, a length, a SHA-256, and that many bytes."""
+"""Messages between processes: a kind, a place, a length, the SHA-256 of all that, and so many bytes."""
 
 import hashlib
 import io
 import struct
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Protocol, runtime_checkable
 
 from cartpole_cli.workers.interface import MAX_RESULT
 
 HEADER = struct.Struct(">cIQ32s")
 JOB, SHARE, RESULT, ERROR = b"j", b"s", b"r", b"e"
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where messages come from."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +28,12 @@ class Frame:
     content: bytes
 
     def encoded(self) -> bytes:
-        digest = hashlib.sha256(self.content).digest()
-        return HEADER.pack(self.kind, self.place, len(self.content), digest) + self.content
+        return HEADER.pack(self.kind, self.place, len(self.content), self._digest()) + self.content
+
+    def _digest(self) -> bytes:
+        digest = hashlib.sha256(struct.pack(">cIQ", self.kind, self.place, len(self.content)))
+        digest.update(self.content)
+        return digest.digest()
 
     @classmethod
     def decoded(cls, message: bytes) -> "Frame":
@@ -38,7 +49,7 @@ def write(stream: IO[bytes], frame: Frame) -> None:
     stream.flush()
 
 
-def read(stream: IO[bytes]) -> Frame | None:
+def read(stream: Source) -> Frame | None:
     """The next message; None where the other end is gone.
 
     Raises:
@@ -53,12 +64,13 @@ def read(stream: IO[bytes]) -> Frame | None:
     content = _exactly(stream, length)
     if content is None:
         return None
-    if hashlib.sha256(content).digest() != digest:
+    frame = Frame(kind, place, content)
+    if frame._digest() != digest:
         raise ValueError("a message that was damaged on its way")
-    return Frame(kind, place, content)
+    return frame
 
 
-def _exactly(stream: IO[bytes], length: int) -> bytes | None:
+def _exactly(stream: Source, length: int) -> bytes | None:
     parts, left = [], length
     while left:
         part = stream.read(left)
