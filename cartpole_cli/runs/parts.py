@@ -55,7 +55,10 @@ def read_parts(directory: RunDirectory, recipe: Recipe) -> list[Part]:
 
 
 def _read_part(path: Path, recipe: Recipe, directory: RunDirectory) -> Part:
-    state = load_checkpoint(path, "training")
+    try:
+        state = load_checkpoint(path, "training")
+    except CartpoleError as error:
+        raise CartpoleError(f"{error}; remove it to train its seeds again") from error
     if recipe_inside(state.get("recipe"), path) != recipe:
         reason = "was edited since some of its seeds were trained, which would be of another recipe"
         raise CartpoleError(f"{directory.recipe}: {reason}; expected: as it was")
@@ -109,9 +112,9 @@ def join(directory: RunDirectory, parts: Sequence[Part]) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CartpoleError(f"{directory.path}: its parts do not fit together: {one_line(error)}") from error
     save_checkpoint(directory.last, state)
-    for part in parts:
+    for path in directory.path.glob(PATTERN):
         with suppress(OSError):  # last.pth is there: they are read no more
-            part.path.unlink()
+            path.unlink()
     return state
 
 
