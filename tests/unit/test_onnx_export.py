@@ -13,8 +13,10 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 from cartpole_cli.actions import FORCE, PUSHES, Continuous, Discrete
-from cartpole_cli.deploy import verify
-from cartpole_cli.deploy.verify import Export, export_policy
+from cartpole_cli.deploy import onnx_file, verify
+from cartpole_cli.deploy.onnx_file import OnnxExport, export_onnx
+from cartpole_cli.deploy.page_policy import PagePolicy
+from cartpole_cli.deploy.verify import Verification
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
@@ -42,12 +44,12 @@ def policy_of(kind: str, activation: str = "tanh", *, seed: int = 0, gain: float
     return policy
 
 
-def export(policy: PolicyNetwork, opset: int = 18, **metadata: str) -> Export:
-    return export_policy(policy, opset=opset, metadata=metadata)
+def export(policy: PolicyNetwork, opset: int = 18, **metadata: str) -> OnnxExport:
+    return export_onnx(Verification(policy), opset=opset, metadata=metadata)
 
 
 @cache
-def exported(kind: str, activation: str = "tanh") -> Export:
+def exported(kind: str, activation: str = "tanh") -> OnnxExport:
     """That of `policy_of`."""
     return export(policy_of(kind, activation))
 
@@ -301,15 +303,15 @@ def columns_in_another_order(model):
 MISTAKES = [one_weight, shifted_bias, not_a_number, negated, other_activation, columns_in_another_order]
 
 
-def export_with(monkeypatch, mistake, policy: PolicyNetwork) -> Export:
-    build = verify.build_model
+def export_with(monkeypatch, mistake, policy: PolicyNetwork) -> OnnxExport:
+    build = onnx_file.build_model
 
     def wrong(*arguments):
         model = build(*arguments)
         mistake(model)
         return model
 
-    monkeypatch.setattr(verify, "build_model", wrong)
+    monkeypatch.setattr(onnx_file, "build_model", wrong)
     return export(policy)
 
 
@@ -330,7 +332,7 @@ def test_other_episodes_are_caught(monkeypatch):
 
     def longer_by_a_step(act, judge):
         returns = play(act, judge)
-        return returns + 1 if isinstance(act.__self__, verify.OnnxPolicy) else returns
+        return returns + 1 if isinstance(act.__self__, PagePolicy) else returns
 
     monkeypatch.setattr(verify, "play", longer_by_a_step)
     with pytest.raises(CartpoleError, match="episodes"):
