@@ -13,6 +13,7 @@ LONGEST = (
     "properties/test_seeds_axis.py",
     "browser/test_browser.py",
     "properties/test_studies.py",
+    "unit/test_code_export.py",
     "end_to_end/test_sweep.py",
     "end_to_end/test_workers.py",
     "properties/test_members.py",

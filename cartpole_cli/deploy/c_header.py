@@ -7,14 +7,14 @@ one string. It adds up in float32, which microcontrollers have units for.
 import json
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cartpole_cli.deploy.layers import Layers, LayersPolicy, layers_of
+from cartpole_cli.deploy.layers import Layers, layers_of, let_out
 from cartpole_cli.deploy.template import LIMITS, ascii_json, data_of, fill
 from cartpole_cli.deploy.verify import Verification
-from cartpole_cli.errors import CartpoleError
 
 TEMPLATE = "policy.h"
 ACTIVATIONS = ("relu", "tanh")
@@ -30,12 +30,8 @@ def export_c(verification: Verification, info: dict[str, Any], control_hz: float
     Raises:
         CartpoleError: what was written does not do what the policy does.
     """
-    text = _written(layers_of(verification.policy), verification.golden_rows.tolist(), info, control_hz)
-    layers, told = read_c(text)
-    if told != info:
-        raise CartpoleError("the exported file is wrong: it says something else of the policy; nothing written")
-    verification.check(LayersPolicy(layers, np.float32))
-    return text
+    layers, golden = layers_of(verification.policy), verification.golden_rows.tolist()
+    return let_out(partial(_written, layers, golden, info, control_hz), read_c, verification, info, np.float32)
 
 
 def read_c(text: str) -> tuple[Layers, dict[str, Any]]:

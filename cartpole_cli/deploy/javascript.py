@@ -5,15 +5,15 @@ The code is that of `templates/policy.mjs`, the data two lines of JSON. It adds 
 
 import base64
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cartpole_cli.deploy.layers import Layers, LayersPolicy, layers_of
+from cartpole_cli.deploy.layers import Layers, layers_of, let_out
 from cartpole_cli.deploy.template import LIMITS, ascii_json, data_of, fill
 from cartpole_cli.deploy.verify import Verification
-from cartpole_cli.errors import CartpoleError
 
 TEMPLATE = "policy.mjs"
 
@@ -24,12 +24,8 @@ def export_javascript(verification: Verification, info: dict[str, Any]) -> str:
     Raises:
         CartpoleError: what was written does not do what the policy does.
     """
-    text = _written(layers_of(verification.policy), verification.golden_rows.numpy(), info)
-    layers, told = read_javascript(text)
-    if told != info:
-        raise CartpoleError("the exported file is wrong: it says something else of the policy; nothing written")
-    verification.check(LayersPolicy(layers, np.float64))
-    return text
+    layers, golden = layers_of(verification.policy), verification.golden_rows.numpy()
+    return let_out(partial(_written, layers, golden, info), read_javascript, verification, info, np.float64)
 
 
 def read_javascript(text: str) -> tuple[Layers, dict[str, Any]]:

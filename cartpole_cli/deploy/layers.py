@@ -1,6 +1,6 @@
 """A cart-pole's policy as plain numbers: what files in other languages hold, and what these compute, in NumPy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor, nn
 
 from cartpole_cli.deploy.page_policy import OBSERVATION_SIZE, PagePolicy
+from cartpole_cli.deploy.verify import Verification
+from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.policy.action_heads import GaussianHead
 from cartpole_cli.policy.features import ScaledFeatures, TrigFeatures
 from cartpole_cli.policy.network import OBSERVATION_LIMIT, PolicyNetwork, StackedLinear
@@ -117,3 +119,33 @@ class LayersPolicy(PagePolicy):
         center, half_range = np.array([self._layers.center, self._layers.half_range], self._precision)
         force: NDArray[Any] = center + half_range * squashed
         return force
+
+
+def let_out(
+    write: Callable[[], str],
+    read: Callable[[str], tuple[Layers, dict[str, Any]]],
+    verification: Verification,
+    info: dict[str, Any],
+    precision: DTypeLike,
+) -> str:
+    """What is written, if it reads as what the policy does and what is known about it.
+
+    Args:
+        write: makes the text.
+        read: reads what it holds and says; ValueError if it is no such text.
+        verification: of the policy.
+        info: what it has to say.
+        precision: of what it computes.
+
+    Raises:
+        CartpoleError: it does not.
+    """
+    try:
+        text = write()
+        layers, told = read(text)
+    except ValueError as error:
+        raise CartpoleError(f"the exported file is wrong: {one_line(error)}; nothing written") from error
+    if told != info:
+        raise CartpoleError("the exported file is wrong: it says something else of the policy; nothing written")
+    verification.check(LayersPolicy(layers, precision))
+    return text

@@ -1,7 +1,6 @@
 """A web server, headless Chromium, onnxruntime-web, and the ONNX files they are to run."""
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -9,12 +8,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from uuid import uuid4
 
 import onnx
 import pytest
-from commands import command
+from commands import command, missing
 from exports import CUT_SHORT, RECIPES
 
 HERE = Path(__file__).parent
@@ -38,13 +37,6 @@ class Files(SimpleHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
-
-
-def missing(what: str) -> NoReturn:
-    """Skip the tests; on CI, where nothing may be missing, fail them."""
-    if os.environ.get("CI"):
-        pytest.fail(what, pytrace=False)
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
