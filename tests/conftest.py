@@ -31,6 +31,7 @@ LONGEST = (
     "end_to_end/test_study.py",
     "unit/test_resume.py",
     "end_to_end/test_export.py",
+    "end_to_end/test_export_code.py",
     "unit/test_randomized.py",
     "faults/test_bad_onnx.py",
     "faults/test_odd_files.py",
