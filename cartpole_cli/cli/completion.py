@@ -1,4 +1,4 @@
-"""What a shell may complete: recipes, their fields, runs and devices. Nothing heavy is imported, nothing fails."""
+"""What a shell may complete: recipes, their fields, runs, devices, formats. Nothing heavy is imported or fails."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+FORMATS = ("onnx", "js", "c")
 RUN_MARKS = ("run.json", "recipe.toml")
 
 
@@ -38,6 +39,11 @@ def complete_override(incomplete: str) -> list[str]:
 def complete_device(incomplete: str) -> list[str]:
     """Devices that torch knows, here or not: to ask it takes a second."""
     return _starting(incomplete, DEVICES)
+
+
+def complete_format(incomplete: str) -> list[str]:
+    """What a policy can be exported as."""
+    return _starting(incomplete, FORMATS)
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cartpole_cli.cli.completion import complete_run
+from cartpole_cli.cli.completion import complete_format, complete_run
 from cartpole_cli.cli.streams import tell
 from cartpole_cli.errors import printable
 
@@ -22,45 +22,71 @@ def export(
         str,
         typer.Argument(help="A checkpoint, run, study or sweep: its path or name.", autocompletion=complete_run),
     ],
-    output: Annotated[Path | None, typer.Option(help="The file to write; default: beside the checkpoint.")] = None,
+    formats: Annotated[
+        list[str],
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="onnx, js (an ES module without dependencies) or c (a C99 header); again for several.",
+            autocompletion=complete_format,
+        ),
+    ] = ["onnx"],  # noqa: B006
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write, of one format; default: beside the checkpoint.")
+    ] = None,
     opset: Annotated[int, typer.Option(min=17, max=20, help="ONNX operator set.")] = 18,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result, a JSON object per file.")] = False,
 ) -> None:
-    """Write a policy as one verified ONNX file for a web page.
+    """Write a policy as verified files: ONNX or JavaScript for a web page, C for a real cart.
 
-    Beside it comes a .json of observations and outputs, to test the page with.
+    Beside an ONNX file comes a .json of observations and outputs, to test the page with; the others hold these.
     """
+    from cartpole_cli.deploy.formats import outputs_for
     from cartpole_cli.runs.find import find_checkpoint
 
     source = find_checkpoint(checkpoint, runs_dir)
-    path = output or source.with_suffix(".onnx")
+    outputs = outputs_for(formats, source, output)
     if not (quiet or as_json):
         print(printable(f"exporting {source}"), flush=True)
 
     from cartpole_cli.deploy.publish import publish
 
-    published = publish(source, path, opset, tell)
-    if as_json:
-        typer.echo(json.dumps(published))
-    elif not quiet:
-        for line in _lines(published, path.name):
-            print(printable(line))
+    for published in publish(source, outputs, opset, tell):
+        if as_json:
+            typer.echo(json.dumps(published))
+        elif not quiet:
+            for line in _lines(published):
+                print(printable(line))
 
 
-def _lines(published: dict[str, Any], file_name: str) -> Iterator[str]:
-    """What was written, and how a page uses it."""
-    name = published["output_name"]
+def _lines(published: dict[str, Any]) -> Iterator[str]:
+    """What was written, and how it is used."""
+    path, name = Path(published["output"]), published["output_name"]
+    form = f"opset {published['opset']}, input observation, output {name}; " if "opset" in published else ""
     yield (
-        f"{published['output']}: {published['bytes']:,} bytes, opset {published['opset']}, input observation, "
-        f"output {name}; same as torch on {published['states']:,} states and {published['episodes']} episodes"
+        f"{path}: {published['bytes']:,} bytes, {form}"
+        f"same as torch on {published['states']:,} states and {published['episodes']} episodes"
     )
-    yield f"{published['golden']}: {published['pairs']} pairs for your own tests"
-    yield (
-        f"in a page: serve the file as it is (with Vite: copy it to public/), and load it with "
-        f"ort.InferenceSession.create({json.dumps(file_name)})"
-    )
-    yield (
-        f"feed it observation, float32 [4]: x, x_dot, theta, theta_dot in m, m/s, rad, rad/s; {name}: {MEANINGS[name]}"
-    )
+    match published["format"]:
+        case "onnx":
+            yield f"{published['golden']}: {published['pairs']} pairs for your own tests"
+            yield (
+                f"in a page: serve the file as it is (with Vite: copy it to public/), and load it with "
+                f"ort.InferenceSession.create({json.dumps(path.name)})"
+            )
+            yield (
+                f"feed it observation, float32 [4]: x, x_dot, theta, theta_dot in m, m/s, rad, rad/s; "
+                f"{name}: {MEANINGS[name]}"
+            )
+        case "js":
+            yield (
+                f"in a page, a worker or Node: import {{ force }} from {json.dumps(f'./{path.name}')}; "
+                f"force(x, xDot, theta, thetaDot) in m, m/s, rad, rad/s gives newtons"
+            )
+        case "c":
+            yield (
+                f"in C99 or C++: #include {json.dumps(path.name)}; "
+                f"cartpole_force(x, x_dot, theta, theta_dot) in m, m/s, rad, rad/s gives newtons"
+            )

@@ -1,15 +1,11 @@
-"""Policy -> one ONNX file that a web page runs as it is: let out if it does what the policy does."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+"""What leaves the house does what the policy does: held against torch, state by state and episode by episode."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cartpole_cli.actions import FORCE, PUSHES, Continuous, drives_cart_pole
-from cartpole_cli.deploy.graph import build_model
-from cartpole_cli.deploy.onnx_policy import OnnxPolicy
+from cartpole_cli.deploy.page_policy import PagePolicy
 from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.action_heads import Categorical, GaussianHead
@@ -25,30 +21,57 @@ EPISODE_STEPS = 500
 TOLERANCE = 1e-5
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """A verified file's content, and pairs of observations and outputs to test other runtimes with."""
-
-    model: bytes
-    golden: dict[str, list[list[float]]]
-
-
-def export_policy(policy: PolicyNetwork, *, opset: int, metadata: Mapping[str, str]) -> Export:
-    """The file of a policy with S = 1; `build_model` says what it takes and gives.
+class Verification:
+    """What a policy with S = 1 does, to hold against it what was made of it.
 
     Raises:
-        CartpoleError: it is no cart-pole policy, or what was built does not do what the policy does.
+        CartpoleError: it is no cart-pole policy.
     """
-    if not drives_cart_pole(policy.observation_size, policy.actions):
-        raise CartpoleError("only a cart-pole's policy can be exported: 4 observations, and 2 actions or one force")
-    model = build_model(policy, opset, metadata)
-    content = model.SerializeToString()
-    exported = OnnxPolicy(content, "the exported file")
-    states = _states(policy)
-    _verify(policy, exported, states)
-    golden = states[torch.linspace(0, NUM_STATES - 1, NUM_GOLDEN).long()]
-    outputs = exported.values(golden)
-    return Export(content, {"observation": golden.tolist(), model.graph.output[0].name: outputs.tolist()})
+
+    def __init__(self, policy: PolicyNetwork) -> None:
+        if not drives_cart_pole(policy.observation_size, policy.actions):
+            raise CartpoleError("only a cart-pole's policy can be exported: 4 observations, and 2 actions or one force")
+        self.policy = policy
+        self.states = _states(policy)
+        with torch.no_grad():
+            self._expected, self._scale = _outputs(policy, self.states), _scale(policy, self.states)
+        self._returns = play(policy.greedy_action, _judge(policy, NUM_EPISODES))
+        self._golden = torch.linspace(0, NUM_STATES - 1, NUM_GOLDEN).long()
+
+    @property
+    def output_name(self) -> str:
+        """What the policy's outputs are."""
+        return "force" if isinstance(self.policy.actions, Continuous) else "logits"
+
+    @property
+    def golden_states(self) -> Float[Tensor, "G 4"]:
+        """Observations to test other runtimes with."""
+        return self.states[self._golden]
+
+    @property
+    def golden_rows(self) -> Float[Tensor, "G columns"]:
+        """These, torch's outputs there, and how far from these one may be: 4, V and 1 columns."""
+        allowed = TOLERANCE * self._scale[self._golden]
+        return torch.cat([self.golden_states, self._expected[self._golden], allowed], dim=1)
+
+    def check(self, made: PagePolicy) -> None:
+        """Same outputs, same greedy actions, same episodes.
+
+        Raises:
+            CartpoleError: it does something else.
+        """
+        given = made.values(self.states)
+        error = ((given - self._expected).abs() / self._scale).max().item()
+        if not error <= TOLERANCE:  # nan, too
+            raise CartpoleError(
+                f"the exported file is wrong: its outputs are {error:.1e} of their scale off; nothing written"
+            )
+        if given.shape[1] == 2:
+            clear = (self._expected[:, 0] - self._expected[:, 1]).abs() > TOLERANCE * self._scale[:, 0]
+            if not torch.equal(given.argmax(dim=1)[clear], self._expected.argmax(dim=1)[clear]):
+                raise CartpoleError("the exported file is wrong: it takes other actions; nothing written")
+        if not torch.equal(self._returns, play(made.greedy_action, _judge(self.policy, NUM_EPISODES))):
+            raise CartpoleError("the exported file is wrong: its episodes have other returns; nothing written")
 
 
 @torch.no_grad()
@@ -73,25 +96,6 @@ def _judge(policy: PolicyNetwork, num_episodes: int) -> GymnasiumCartPole:
     streams = Streams([0], "cpu", name="export/episodes")
     actions = FORCE if isinstance(policy.actions, Continuous) else PUSHES
     return GymnasiumCartPole(streams, num_episodes, actions, max_episode_steps=EPISODE_STEPS)
-
-
-@torch.no_grad()
-def _verify(policy: PolicyNetwork, exported: OnnxPolicy, states: Float[Tensor, "N 4"]) -> None:
-    """Same outputs, same greedy actions, same episodes: or CartpoleError."""
-    expected, given = _outputs(policy, states), exported.values(states)
-    scale = _scale(policy, states)
-    error = ((given - expected).abs() / scale).max().item()
-    if not error <= TOLERANCE:  # nan, too
-        raise CartpoleError(
-            f"the exported file is wrong: its outputs are {error:.1e} of their scale off; nothing written"
-        )
-    if expected.shape[1] == 2:
-        clear = (expected[:, 0] - expected[:, 1]).abs() > TOLERANCE * scale[:, 0]
-        if not torch.equal(given.argmax(dim=1)[clear], expected.argmax(dim=1)[clear]):
-            raise CartpoleError("the exported file is wrong: it takes other actions; nothing written")
-    returns = [play(each.greedy_action, _judge(policy, NUM_EPISODES)) for each in (policy, exported)]
-    if not torch.equal(*returns):
-        raise CartpoleError("the exported file is wrong: its episodes have other returns; nothing written")
 
 
 def _scale(policy: PolicyNetwork, states: Float[Tensor, "N 4"]) -> Float[Tensor, "N 1"]:

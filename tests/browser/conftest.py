@@ -1,7 +1,6 @@
 """A web server, headless Chromium, onnxruntime-web, and the ONNX files they are to run."""
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -9,12 +8,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from uuid import uuid4
 
 import onnx
 import pytest
-from commands import command
+from commands import command, missing
 from exports import CUT_SHORT, RECIPES
 
 HERE = Path(__file__).parent
@@ -38,13 +37,6 @@ class Files(SimpleHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
-
-
-def missing(what: str) -> NoReturn:
-    """Skip the tests; on CI, where nothing may be missing, fail them."""
-    if os.environ.get("CI"):
-        pytest.fail(what, pytrace=False)
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -74,18 +66,24 @@ def site(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 
 # Not for the session: while playwright's loop runs in this thread, other tests could not run theirs.
 @pytest.fixture(scope="module")
-def pages(chromium: str, site: tuple[Path, str]) -> Iterator[dict[str, Page]]:
-    """A page for each onnxruntime-web."""
+def browser(chromium: str) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
-    def open_page(browser: Any, folder: str) -> Page:
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium) as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def pages(browser: Any, site: tuple[Path, str]) -> dict[str, Page]:
+    """A page for each onnxruntime-web."""
+
+    def open_page(folder: str) -> Page:
         page = browser.new_page()
         page.goto(f"{site[1]}/page/index.html?ort={folder}")
         call = "async ([name, ...values]) => (await import('/page/harness.js'))[name](...values)"
         return lambda name, *values: page.evaluate(call, [name, *values])
 
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium) as browser:
-        yield {folder: open_page(browser, folder) for folder in RUNTIMES}
+    return {folder: open_page(folder) for folder in RUNTIMES}
 
 
 @pytest.fixture(scope="session")
@@ -119,10 +117,15 @@ def publish(site: tuple[Path, str]) -> Callable[..., str]:
 
 @pytest.fixture(scope="session", params=RECIPES)
 def exported(request: pytest.FixtureRequest, site: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shipped recipe's ONNX file, trained and exported by the commands, where the page sees it as /models."""
+    """A shipped recipe's ONNX file, trained and exported by the commands, where the page sees it as /models.
+
+    Beside it, with other endings, are its JavaScript and its C.
+    """
     path = site[0] / "models" / f"{request.param}.onnx"
     runs, changes = str(tmp_path_factory.mktemp("runs")), CUT_SHORT.get(request.param, ())
     train = ("train", "--recipe", request.param, "--runs-dir", runs, "--name", "run", "--quiet")
     assert command(*train, *changes) == 0
-    assert command("export", "run", "--runs-dir", runs, "--output", path, "--quiet") == 0
+    for name, ending in (("onnx", ".onnx"), ("js", ".mjs"), ("c", ".h")):
+        output = ("--format", name, "--output", path.with_suffix(ending))
+        assert command("export", "run", "--runs-dir", runs, *output, "--quiet") == 0
     return path

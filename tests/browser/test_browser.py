@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exported_code import run_c, run_js
 from exports import RECIPES
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from handmade import handmade
@@ -64,6 +65,72 @@ def test_an_exported_policy_gives_its_golden_outputs(exported: Path, page: Page)
 @pytest.mark.parametrize("exported", [name for name in RECIPES if name != "unbreakable"], indirect=True)
 def test_an_exported_policy_balances_the_pole(exported: Path, page: Page) -> None:
     assert page("balance", f"/models/{exported.name}", STARTS, STEPS) == [STEPS] * len(STARTS)
+
+
+# The same policies as code
+
+
+@pytest.fixture
+def newest(pages: dict[str, Page]) -> Page:
+    """One page: code asks for no onnxruntime-web."""
+    return pages["ort-latest"]
+
+
+def test_exported_code_gives_the_same_in_chromium_node_and_c(exported: Path, newest: Page, tmp_path: Path) -> None:
+    golden = json.loads(exported.with_suffix(".onnx.json").read_text(encoding="utf-8"))
+    observations = golden.pop("observation")
+    expected = np.array(golden.popitem()[1])
+    scale = np.abs(expected).max(axis=1, keepdims=True).clip(min=np.abs(expected[:32]).max())
+    pushed = newest("forces", f"/models/{exported.name}", observations)
+    chromium = newest("code", f"/models/{exported.stem}.mjs", observations)
+    node = run_js(exported.with_suffix(".mjs").read_text(encoding="ascii"), tmp_path, np.array(observations))
+    c = run_c(exported.with_suffix(".h").read_text(encoding="ascii"), tmp_path, np.array(observations))
+    assert (chromium["wrong"], node.wrong, c.wrong) == (0, 0, 0)
+    for outputs, forces in (
+        (chromium["outputs"], chromium["forces"]),
+        (node.outputs, node.forces),
+        (c.outputs, c.forces),
+    ):
+        assert (np.abs(np.array(outputs) - expected) <= 1e-4 * scale).all()
+        np.testing.assert_allclose(forces, pushed, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("exported", [name for name in RECIPES if name != "unbreakable"], indirect=True)
+def test_exported_code_balances_the_pole(exported: Path, newest: Page) -> None:
+    assert newest("balance", f"/models/{exported.stem}.mjs", STARTS, STEPS) == [STEPS] * len(STARTS)
+
+
+@pytest.mark.parametrize("exported", ["ppo"], indirect=True)
+def test_exported_code_runs_in_a_worker(exported: Path, newest: Page) -> None:
+    address = f"/models/{exported.stem}.mjs"
+    assert newest("forcesInWorker", address, STARTS) == newest("code", address, STARTS)["forces"]
+
+
+@pytest.mark.parametrize("exported", ["ppo"], indirect=True)
+def test_readmes_example_balances_the_pole(exported: Path, newest: Page) -> None:
+    folder = exported.with_suffix("")
+    folder.mkdir()
+    (folder / "best.mjs").write_bytes(exported.with_suffix(".mjs").read_bytes())
+    (folder / "code.js").write_bytes((Path(__file__).parent / "page" / "code.js").read_bytes())
+    x, _, theta, _ = newest("example", f"/models/{exported.stem}/code.js", STARTS[0], STEPS)
+    assert abs(x) < 2.4
+    assert abs(theta) < 0.2
+
+
+@pytest.mark.parametrize("exported", ["ppo", "ppo-continuous"], indirect=True)
+def test_exported_code_runs_from_a_file_where_it_stands_in_the_page(
+    exported: Path, browser: Any, newest: Page, tmp_path: Path
+) -> None:
+    module = exported.with_suffix(".mjs").read_text(encoding="ascii")
+    answer = f"window.answer = [selfTest(), {STARTS}.map((state) => force(...state))];"
+    page = tmp_path / "page.html"
+    page.write_text(f'<!doctype html><script type="module">{module}{answer}</script>', encoding="ascii")
+    opened = browser.new_page()
+    opened.goto(page.as_uri())
+    wrong, forces = opened.wait_for_function("window.answer").json_value()
+    opened.close()
+    assert wrong == 0
+    assert forces == newest("code", f"/models/{exported.stem}.mjs", STARTS)["forces"]
 
 
 @pytest.mark.parametrize("output", ["logits", "force"])

@@ -1,10 +1,14 @@
 """The benchmarks run; what they measure is nobody's test."""
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from commands import missing
 
+ORT = Path(__file__).parent.parent / "browser" / "node_modules" / "ort-latest"
 SHORT = ("--set", "trainer.num_steps=1000", "--set", "trainer.evaluation_episodes=2")
 
 
@@ -85,6 +89,15 @@ def test_startup_prints_a_row_per_command(rows_of):
     rows = rows_of("startup.py", "--repeats", "1")
     assert rows[0] == "command"
     assert {"cartpole --help", "cartpole best, 10 runs", "cartpole train, one iteration"} <= set(rows)
+
+
+def test_export_prints_what_a_page_and_a_controller_pay(rows_of):
+    if not (ORT.is_dir() and shutil.which("chromium") and shutil.which("gcc")):
+        missing("chromium, gcc, or npm ci --ignore-scripts --prefix tests/browser")
+    rows = rows_of("export.py", "--tiny")
+    assert rows[:6] == ["policy", "64-64", "64-64", "16-16", "16-16", ""]
+    assert rows[6:11] == ["first force, s", "js", "js, served compressed", "onnx", "onnx, served compressed"]
+    assert rows[11:13] == ["C at -Os, bytes of code and constants", "x86_64"]
 
 
 def test_limits_prints_a_row_per_setting_of_the_sliders(rows_of):

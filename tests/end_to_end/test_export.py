@@ -17,7 +17,7 @@ import torch
 from commands import CONTINUOUS, Ended, train_tiny
 
 from cartpole_cli.actions import PUSHES, Continuous, Discrete
-from cartpole_cli.deploy import verify
+from cartpole_cli.deploy import onnx_file
 from cartpole_cli.environments import build
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -266,6 +266,7 @@ def test_json_is_one_object_with_what_was_written(export, runs):
     assert len(ended.out.splitlines()) == 1
     assert ended.err == ""
     assert json.loads(ended.out) == {
+        "format": "onnx",
         "output": "runs/clip/best.onnx",
         "bytes": (runs / "clip" / "best.onnx").stat().st_size,
         "opset": 18,
@@ -442,7 +443,7 @@ def test_an_output_that_cannot_be_written_is_told_in_one_line_and_nothing_is(exp
 
 
 def test_a_file_that_fails_its_verification_is_not_written(export, runs, tmp_path, monkeypatch):
-    build = verify.build_model
+    build = onnx_file.build_model
 
     def wrong(*arguments):
         model = build(*arguments)
@@ -450,7 +451,7 @@ def test_a_file_that_fails_its_verification_is_not_written(export, runs, tmp_pat
         weights.raw_data = bytes(reversed(weights.raw_data[:4])) + weights.raw_data[4:]
         return model
 
-    monkeypatch.setattr(verify, "build_model", wrong)
+    monkeypatch.setattr(onnx_file, "build_model", wrong)
     before = tree(tmp_path)
     ended = export("clip", "--quiet")
     assert ended.code == 2

@@ -13,8 +13,9 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_javascript_is_that_which_the_browser_tests_run() -> None:
-    code = (ROOT / "tests" / "browser" / "page" / "policy.js").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["code.js", "policy.js"])
+def test_the_javascript_is_that_which_the_browser_tests_run(name: str) -> None:
+    code = (ROOT / "tests" / "browser" / "page" / name).read_text(encoding="utf-8")
     assert f"```js\n{code}```" in README
     assert len(code.splitlines()) <= 15
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cartpole_cli.actions import PUSHES
+from cartpole_cli.deploy.onnx_file import export_onnx
 from cartpole_cli.deploy.onnx_policy import OnnxPolicy
-from cartpole_cli.deploy.verify import export_policy
+from cartpole_cli.deploy.verify import Verification
 from cartpole_cli.policy.features import build_features
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -60,7 +61,7 @@ def test_a_scaled_network_sees_ten_times_the_angle():
 @pytest.mark.parametrize("features", ["raw", "scaled", "trig"])
 def test_the_export_takes_raw_observations(features):
     policy = network(features)
-    file = OnnxPolicy(export_policy(policy, opset=18, metadata={}).model, "policy.onnx")
+    file = OnnxPolicy(export_onnx(Verification(policy), opset=18, metadata={}).model, "policy.onnx")
     observation = torch.randn(50, 4)
     expected = policy.distribution(observation.unsqueeze(0)).logits.squeeze(0)
     torch.testing.assert_close(file.values(observation), expected, rtol=1e-4, atol=1e-5)

@@ -1,6 +1,5 @@
 """Policy -> ONNX: the file's form, its numbers, and that a wrong file is never let out."""
 
-import itertools
 import math
 from functools import cache
 
@@ -10,44 +9,29 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from torch import Tensor
+from policies import KINDS, by_torch, extreme, ordinary, policy_of, visited
 
 from cartpole_cli.actions import FORCE, PUSHES, Continuous, Discrete
-from cartpole_cli.deploy import verify
-from cartpole_cli.deploy.verify import Export, export_policy
-from cartpole_cli.environments.judge import GymnasiumCartPole
+from cartpole_cli.deploy import onnx_file, verify
+from cartpole_cli.deploy.onnx_file import OnnxExport, export_onnx
+from cartpole_cli.deploy.page_policy import PagePolicy
+from cartpole_cli.deploy.verify import Verification
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.policy.build import build_policy
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.files import load_recipe, shipped_recipes
 
-FORCES = {"actions": FORCE}
-KINDS = {"discrete": {"actions": PUSHES}, "clip": FORCES | {"squash": "clip"}, "tanh": FORCES | {"squash": "tanh"}}
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 EACH_ACTIVATION = pytest.mark.parametrize("activation", ["tanh", "relu"])
-LARGEST = float(np.finfo(np.float32).max)
-EXTREMES = (LARGEST, -LARGEST, 3e38, -3e38, 1e6, -0.0, 1e-38, -1e-45)
 
 
-def policy_of(kind: str, activation: str = "tanh", *, seed: int = 0, gain: float = 100.0) -> PolicyNetwork:
-    """Random weights and biases; the force reaches both ends of its range."""
-    sizes = {"observation_size": 4, "hidden_sizes": (16, 16), "activation": activation, "value_network": True}
-    policy = PolicyNetwork(Architecture(**sizes, **KINDS[kind]), Streams([seed], "cpu"))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        policy.torso[-1].weight.mul_(gain)
-        for layer in (policy.torso[0], policy.torso[2], policy.torso[4]):
-            layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator) * 0.3)
-    return policy
-
-
-def export(policy: PolicyNetwork, opset: int = 18, **metadata: str) -> Export:
-    return export_policy(policy, opset=opset, metadata=metadata)
+def export(policy: PolicyNetwork, opset: int = 18, **metadata: str) -> OnnxExport:
+    return export_onnx(Verification(policy), opset=opset, metadata=metadata)
 
 
 @cache
-def exported(kind: str, activation: str = "tanh") -> Export:
+def exported(kind: str, activation: str = "tanh") -> OnnxExport:
     """That of `policy_of`."""
     return export(policy_of(kind, activation))
 
@@ -56,32 +40,6 @@ def run(content: bytes, states: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {"observation": states})
     return output
-
-
-@torch.no_grad()
-def by_torch(policy: PolicyNetwork, states: np.ndarray) -> np.ndarray:
-    distribution = policy.distribution(torch.from_numpy(states).unsqueeze(0))
-    if policy.actions == PUSHES:
-        return distribution.logits[0].numpy()
-    return policy.greedy_action(torch.from_numpy(states).unsqueeze(0))[0].numpy()
-
-
-@torch.no_grad()
-def visited(policy: PolicyNetwork) -> np.ndarray:
-    judge = GymnasiumCartPole(Streams([9]), 20, policy.actions, max_episode_steps=60)
-    states: list[Tensor] = []
-    for _ in range(60):
-        states.append(judge.observation[0])
-        judge.step(policy.greedy_action(judge.observation))
-    return torch.cat(states).numpy()
-
-
-def ordinary() -> np.ndarray:
-    return np.random.default_rng(1).normal(size=(2000, 4)).astype(np.float32)
-
-
-def extreme() -> np.ndarray:
-    return np.array(list(itertools.product(EXTREMES, repeat=4)), dtype=np.float32)
 
 
 # Form
@@ -301,15 +259,15 @@ def columns_in_another_order(model):
 MISTAKES = [one_weight, shifted_bias, not_a_number, negated, other_activation, columns_in_another_order]
 
 
-def export_with(monkeypatch, mistake, policy: PolicyNetwork) -> Export:
-    build = verify.build_model
+def export_with(monkeypatch, mistake, policy: PolicyNetwork) -> OnnxExport:
+    build = onnx_file.build_model
 
     def wrong(*arguments):
         model = build(*arguments)
         mistake(model)
         return model
 
-    monkeypatch.setattr(verify, "build_model", wrong)
+    monkeypatch.setattr(onnx_file, "build_model", wrong)
     return export(policy)
 
 
@@ -330,7 +288,7 @@ def test_other_episodes_are_caught(monkeypatch):
 
     def longer_by_a_step(act, judge):
         returns = play(act, judge)
-        return returns + 1 if isinstance(act.__self__, verify.OnnxPolicy) else returns
+        return returns + 1 if isinstance(act.__self__, PagePolicy) else returns
 
     monkeypatch.setattr(verify, "play", longer_by_a_step)
     with pytest.raises(CartpoleError, match="episodes"):

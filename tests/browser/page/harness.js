@@ -35,9 +35,44 @@ export async function forces(url, observations) {
   return answers;
 }
 
+// What exported code says: its outputs and forces for each observation, and what its self test finds.
+export async function code(url, observations) {
+  const { force, outputs, selfTest } = await import(url);
+  return {
+    outputs: observations.map((observation) => outputs(...observation)),
+    forces: observations.map((observation) => force(...observation)),
+    wrong: selfTest(),
+  };
+}
+
+// What exported code says of each observation in a worker.
+export function forcesInWorker(url, observations) {
+  const script = `import { force } from ${JSON.stringify(new URL(url, location.href).href)};
+    onmessage = ({ data }) => postMessage(data.map((observation) => force(...observation)));
+    postMessage(null);`;
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  const worker = new Worker(address, { type: "module" });
+  return new Promise((resolve, reject) => {
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.onmessage = ({ data }) => (data ? resolve(data) : worker.postMessage(observations));
+  });
+}
+
+// README's example: the state after so many steps.
+export async function example(url, state, steps) {
+  const { start } = await import(url);
+  return start(state, step, steps);
+}
+
+async function loadAny(url) {
+  if (!url.endsWith(".mjs")) return loadPolicy(url);
+  const { force } = await import(url);
+  return (observation) => force(...observation);
+}
+
 // How many steps the policy holds the pole up, for each start state.
 export async function balance(url, starts, steps) {
-  const policy = await loadPolicy(url);
+  const policy = await loadAny(url);
   const survived = [];
   for (const start of starts) {
     let state = start;
