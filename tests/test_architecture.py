@@ -23,7 +23,7 @@ LAYERS = [
     ["deploy", "workers"],
     ["scoring"],
     ["plots"],
-    ["sweep"],
+    ["sweep", "view"],
     ["cli"],
     ["__main__"],
 ]

@@ -15,6 +15,7 @@ from cartpole_cli.cli.recipes import recipes_app
 from cartpole_cli.cli.streams import EXIT_BROKEN_PIPE, forget_stdout
 from cartpole_cli.cli.sweep import sweep
 from cartpole_cli.cli.train import train
+from cartpole_cli.cli.view import view
 from cartpole_cli.errors import CartpoleError, memory_asked
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -31,6 +32,7 @@ app.command()(best)
 app.command(name="eval")(evaluate)
 app.command()(plot)
 app.command()(export)
+app.command()(view)
 app.add_typer(recipes_app, name="recipes")
 
 

@@ -49,8 +49,9 @@ def read_javascript(text: str) -> tuple[Layers, dict[str, Any]]:
     return layers, json.loads(data["INFO"])
 
 
-def _written(layers: Layers, golden: NDArray[np.float32], info: dict[str, Any]) -> str:
-    policy = {
+def numbers_of(layers: Layers) -> dict[str, Any]:
+    """What the code is given to compute: plain data; the numbers are base64 of float32, little endian."""
+    return {
         "scale": layers.scale,
         "trig": layers.trig,
         "sizes": layers.sizes,
@@ -59,8 +60,11 @@ def _written(layers: Layers, golden: NDArray[np.float32], info: dict[str, Any]) 
         "center": layers.center,
         "halfRange": layers.half_range,
         "numbers": _base64(layers.numbers),
-        "golden": _base64(golden),
     }
+
+
+def _written(layers: Layers, golden: NDArray[np.float32], info: dict[str, Any]) -> str:
+    policy = numbers_of(layers) | {"golden": _base64(golden)}
     limits = {name: f"{limit:g}" for name, limit in LIMITS.items()}
     return fill(TEMPLATE, limits | {"POLICY": ascii_json(policy), "INFO": ascii_json(info)})
 

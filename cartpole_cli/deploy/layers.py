@@ -15,7 +15,7 @@ from cartpole_cli.deploy.verify import Verification
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.policy.action_heads import GaussianHead
 from cartpole_cli.policy.features import ScaledFeatures, TrigFeatures
-from cartpole_cli.policy.network import OBSERVATION_LIMIT, PolicyNetwork, StackedLinear
+from cartpole_cli.policy.network import OBSERVATION_LIMIT, PolicyNetwork, StackedLinear, Trunk
 
 ROWS_AT_ONCE = 200
 """As many as a processor's cache has room for."""
@@ -52,9 +52,18 @@ class Layers:
 
 def layers_of(policy: PolicyNetwork) -> Layers:
     """The numbers of a cart-pole's policy with S = 1."""
+    return _layers_of(policy.torso, policy.head if isinstance(policy.head, GaussianHead) else None)
+
+
+def value_layers_of(policy: PolicyNetwork) -> Layers | None:
+    """Those of its value network, whose one output is V(observation); None if it has none."""
+    return None if policy.value_network is None else _layers_of(policy.value_network, None)
+
+
+def _layers_of(trunk: Trunk, force: GaussianHead | None) -> Layers:
     scale, trig, activation = [1.0] * OBSERVATION_SIZE, False, "tanh"
     units: list[NDArray[Any]] = []
-    for layer in policy.torso:
+    for layer in trunk:
         match layer:
             case ScaledFeatures() | TrigFeatures():
                 scale, trig = layer.scale.tolist(), isinstance(layer, TrigFeatures)
@@ -64,7 +73,6 @@ def layers_of(policy: PolicyNetwork) -> Layers:
                 activation = "tanh" if isinstance(layer, nn.Tanh) else "relu"
             case _:
                 raise NotImplementedError(f"a layer of another kind: {type(layer).__name__}")
-    force = policy.head if isinstance(policy.head, GaussianHead) else None
     return Layers(
         scale=tuple(scale),
         trig=trig,

@@ -15,9 +15,9 @@ LIMITS = {"LIMIT": OBSERVATION_LIMIT, "MAX_FORCE": MAX_FORCE}
 NOT_IN_PAGES = re.compile(r"[<>&\x7f]")
 
 
-def fill(name: str, data: Mapping[str, str]) -> str:
+def fill(name: str, data: Mapping[str, str], folder: Path = FOLDER) -> str:
     """The template of that name with data in all its places."""
-    return PLACE.sub(lambda place: data[place[1]], (FOLDER / name).read_text(encoding="ascii"))
+    return PLACE.sub(lambda place: data[place[1]], (folder / name).read_text(encoding="ascii"))
 
 
 def data_of(name: str, text: str) -> dict[str, str]:

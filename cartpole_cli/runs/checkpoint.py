@@ -22,8 +22,8 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.runs.contents import check_archive, check_contents
 from cartpole_cli.runs.trailer import FORMAT_VERSION, TRAILER, TRAILER_LENGTH, with_trailer
 
-MAX_BYTES = {"policy": 3 << 30, "training": 8 << 30}
-"""By kind: what the largest network of a recipe needs, and with Adam's moments."""
+MAX_BYTES = {"policy": 3 << 30, "training": 8 << 30, "history": 8 << 30}
+"""By kind: what the largest network of a recipe needs, with Adam's moments, and at half the bytes many times."""
 BLOCK = 1 << 20
 
 
@@ -43,7 +43,7 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        kind: "policy" (best.pth, snapshots) or "training" (last.pth).
+        kind: "policy" (best.pth, snapshots), "training" (last.pth) or "history" (history.pth).
 
     Raises:
         CartpoleError: missing, foreign, damaged, too large, of another version or of another kind.
@@ -126,4 +126,4 @@ def _check_weights(weights: Any, least: int) -> None:
 
 
 def _example(kind: str) -> str:
-    return {"policy": "run's best.pth", "training": "run's last.pth"}[kind]
+    return {"policy": "run's best.pth", "training": "run's last.pth", "history": "run's history.pth"}[kind]

@@ -74,6 +74,10 @@ class RunDirectory:
         return self.path / "last.pth"
 
     @property
+    def history(self) -> Path:
+        return self.path / "history.pth"
+
+    @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from cartpole_cli.environments.film import film
 from cartpole_cli.environments.recording import recording_of
@@ -15,29 +14,16 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_json
+from cartpole_cli.runs.history import Moment, continued
 from cartpole_cli.runs.manifest import of_seed
 from cartpole_cli.runs.metrics import trim_metrics
+from cartpole_cli.runs.progress import Progress
 from cartpole_cli.runs.summary import Summary
 from cartpole_cli.runs.trackers import Tracker, WandbMode, build_trackers
 from cartpole_cli.runs.trailer import CHECKPOINT, digest_of
 from cartpole_cli.training.build import build_evaluator
 from cartpole_cli.training.evaluation import Evaluation, play
 from cartpole_cli.training.reports import SeedReport
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a seed is: what last.pth remembers of its run."""
-
-    env_steps: int = 0
-    seconds: float = 0.0
-    evaluation_seconds: float = 0.0
-    best_return: float | None = None
-    best_digest: str | None = None
-    solved: bool = False
-    failure: str | None = None
-    finished: bool = False
-    tracker_id: str = field(default_factory=lambda: uuid4().hex[:8])
 
 
 class SeedRun:
@@ -54,13 +40,18 @@ class SeedRun:
         self, recipe: Recipe, directory: RunDirectory, state: dict[str, Any] | None, *, study: str | None = None
     ) -> None:
         self.recipe, self.directory, self.seed, self._study = recipe, directory, recipe.trainer.seed, study
-        known = {} if state is None else {part.name: state[part.name] for part in fields(Progress)}
-        self.progress = Progress(**known)
+        self.progress = Progress() if state is None else Progress.of_state(state)
         self._trackers: list[Tracker] = []
         self._recipe_text = recipe.to_toml()
 
     def open(
-        self, iteration: int, manifest: dict[str, Any], tell: Callable[[str], None], wandb_modes: list[WandbMode]
+        self,
+        iteration: int,
+        manifest: dict[str, Any],
+        tell: Callable[[str], None],
+        wandb_modes: list[WandbMode],
+        policy: PolicyNetwork,
+        place: int | None,
     ) -> None:
         """Begin, or go on after that many iterations, with what the files say beyond them forgotten.
 
@@ -69,9 +60,13 @@ class SeedRun:
             manifest: what run.json says of the run or its study, besides its state.
             tell: receives warnings for the user.
             wandb_modes: those to try, as `build_trackers` says.
+            policy: has the seed's parameters at `place`; None of a seed that trains no more.
         """
         self._manifest = of_seed(manifest, self.seed, self._study)
         trim_metrics(self.directory.metrics, iteration, tell)
+        self._history = continued(self.directory.history, policy, self.progress.evaluations, tell)
+        if iteration == 0 and place is not None:
+            self._history.add(Moment(0, 0, 0, None), policy, place)
         self.write_manifest("running")
         self._trackers = build_trackers(
             self.recipe,
@@ -133,6 +128,10 @@ class SeedRun:
                 numbers[f"{evaluation.set_name}_return"] = evaluation.mean
         for tracker in self._trackers:
             tracker.log(numbers)
+        if report.evaluation is not None and report.failure is None:
+            progress.evaluations += 1
+            moment = Moment(progress.evaluations, iteration, report.env_steps, report.evaluation.mean)
+            self._history.add(moment, policy, place)
         if report.improved and report.evaluation is not None:
             progress.best_return = report.evaluation.mean
             self._save_best(iteration, report, policy, place)

@@ -144,8 +144,9 @@ class Session:
             run.write_recipe()
         self._save_last()
         modes = wandb_modes(self.recipe.logger)
-        for run in self.runs.values():
-            run.open(self.trainer.iteration, self._manifest, tell, modes)
+        places = {member: place for place, member in enumerate(self.trainer.members)}
+        for member, run in self.runs.items():
+            run.open(self.trainer.iteration, self._manifest, tell, modes, self.trainer.policy, places.get(member))
 
     def __enter__(self) -> "Session":
         return self
