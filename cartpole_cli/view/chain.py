@@ -35,7 +35,7 @@ class Layer:
     kind: str
     weight: Row | None = None
     bias: Row | None = None
-    limits: tuple[float, ...] = ()
+    limits: tuple[float, float] = (0.0, 0.0)
 
     @property
     def size(self) -> int:
@@ -47,11 +47,13 @@ class Layer:
         match self.kind:
             case "affine":
                 assert self.weight is not None
-                return np.asarray(values @ self.weight.T.astype(np.float64) + self.bias)
+                assert self.bias is not None
+                return np.asarray(values @ self.weight.T.astype(np.float64) + self.bias, np.float64)
             case "clip":
-                return values.clip(*self.limits)
+                low, high = self.limits
+                return np.asarray(np.clip(values, low, high), np.float64)
             case _:
-                return np.asarray(np.tanh(values) if self.kind == "tanh" else np.maximum(values, 0))
+                return np.tanh(values) if self.kind == "tanh" else np.maximum(values, 0)
 
     def as_plain_data(self) -> dict[str, Any]:
         if self.weight is None or self.bias is None:
@@ -129,7 +131,8 @@ def _layer(node: onnx.NodeProto, constants: dict[str, NDArray[Any]], width: int)
         case "Tanh" | "Relu":
             return Layer(node.op_type.lower())
         case "Clip":
-            return Layer("clip", limits=tuple(float(each) for each in known))
+            low, high = (float(each) for each in known)
+            return Layer("clip", limits=(low, high))
         case "Gemm" if is_second:
             weight = (known[0] if settings.get("transB") else known[0].T) * settings.get("alpha", 1.0)
             bias = known[1] * settings.get("beta", 1.0) if len(known) > 1 else bias

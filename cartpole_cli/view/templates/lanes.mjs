@@ -26,10 +26,11 @@ export class Clock {
       if (this.hitchFrom > 0) this.hitchUntil = this.hitchFrom + hitch;
       this.hitchFrom = time + hitch + 2 + 3 * this.random();
     }
+    const isHidden = this.isHidden(hitch);
     this.step += 1;
     const frame = Math.ceil(((now - ROUNDING) * framesPerSecond) / STEPS_PER_SECOND);
     const isDrawn = Math.floor((frame * STEPS_PER_SECOND) / framesPerSecond + ROUNDING) === now;
-    return isDrawn && !this.isHidden(hitch);
+    return isDrawn && !isHidden;
   }
 
   isHidden(hitch) {
