@@ -13,7 +13,7 @@ from torch import Tensor
 from cartpole_cli.runs.checkpoint import load_checkpoint
 
 OF_A_SEARCH = ("sweep.toml", "trials.jsonl", "report.json", "best.toml", "slices.svg")
-UNTIMED = (*OF_A_SEARCH, "recipe.toml", "best.pth", "best.json", "evaluation.json")
+UNTIMED = (*OF_A_SEARCH, "recipe.toml", "best.pth", "best.json", "evaluation.json", "history.pth")
 TIMES = ("seconds", "evaluation_seconds")
 
 

@@ -100,6 +100,14 @@ def test_export_prints_what_a_page_and_a_controller_pay(rows_of):
     assert rows[11:13] == ["C at -Os, bytes of code and constants", "x86_64"]
 
 
+def test_picture_writes_a_picture(benchmark, tmp_path):
+    if not shutil.which("chromium"):
+        missing("chromium")
+    ended = benchmark("picture.py", "--output", str(tmp_path / "view.png"), "--steps", "1000")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "view.png").stat().st_size > 30_000
+
+
 def test_limits_prints_a_row_per_setting_of_the_sliders(rows_of):
     assert len(rows_of("limits.py")) == 1 + 100
 

@@ -82,7 +82,8 @@ def contents(name):
     loaded = {}
     for path in files:
         if path.endswith(".pth"):
-            loaded[path] = load_checkpoint(folder / path, "training" if path == "last.pth" else "policy")
+            kind = {"last.pth": "training", "history.pth": "history"}.get(path.rpartition("/")[2], "policy")
+            loaded[path] = load_checkpoint(folder / path, kind)
     last = loaded["last.pth"]
     for key in ("seconds", "evaluation_seconds"):
         last.pop(key)

@@ -33,6 +33,11 @@ export function drawCurves(canvas, curves, frames, moment) {
   write(context, "0", MARGIN.left, height - 7);
   write(context, `${count(maxX)} env steps`, width - MARGIN.right, height - 7, { align: "right" });
   for (const curve of curves) drawCurve(context, curve, toX, toY);
+  const named = curves.filter(({ name }) => name);
+  named.forEach(({ name }, place) => {
+    const row = height - MARGIN.bottom - 10 - 16 * (named.length - 1 - place);
+    write(context, name, width - MARGIN.right - 4, row, { align: "right", fill: "--text" });
+  });
   for (const frame of frames) {
     if (frame.mean_return !== null) dot(context, toX(frame.env_steps), toY(frame.mean_return), 2.5, color("--text"));
   }

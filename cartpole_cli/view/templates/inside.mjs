@@ -72,8 +72,8 @@ export class Inside {
   // Compute for so many milliseconds, and draw.
   draw(budget) {
     if (!this.pilot) return;
-    const until = performance.now() + budget;
-    if (!this.policyMap.refine(until) && this.pilot.value) this.valueMap.refine(until);
+    const maps = this.pilot.value ? [this.policyMap, this.valueMap] : [this.policyMap];
+    for (const map of maps) map.refine(performance.now() + budget / maps.length);
     const { trail } = this.app.focused;
     const stroke = laneColor(this.app.focus);
     this.policyMap.draw(trail, stroke);

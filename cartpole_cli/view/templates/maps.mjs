@@ -58,17 +58,12 @@ export class FieldMap {
     context.putImageData(image, 0, 0);
   }
 
-  // Compute until a time of performance.now(); whether anything was left to do.
+  // Compute until a time of performance.now().
   refine(until) {
-    if (!this.todo) return false;
-    let count = 0;
-    while (count++ % 8 || performance.now() < until) {
-      if (this.todo.next().done) {
-        this.todo = null;
-        break;
-      }
+    for (let count = 1; this.todo; count++) {
+      if (this.todo.next().done) this.todo = null;
+      else if (count % 8 === 0 && performance.now() > until) return;
     }
-    return true;
   }
 
   // The state under a pointer, or null beside the map.

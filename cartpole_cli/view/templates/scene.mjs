@@ -99,7 +99,7 @@ function drawPush(context, tip, app, drag) {
   const age = performance.now() - app.lastPush.time;
   const strength = drag ? drag.strength : age < PUSH_SHOWN ? app.lastPush.strength : 0;
   if (!strength) return;
-  context.globalAlpha = drag ? 1 : 1 - age / PUSH_SHOWN;
+  context.globalAlpha = drag ? 1 : Math.min(1, 1 - age / PUSH_SHOWN);
   const y = tip[1];
   const reach = 14 + 26 * Math.abs(strength);
   const side = Math.sign(strength);

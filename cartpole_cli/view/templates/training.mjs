@@ -1,7 +1,7 @@
 // Watch it learn: a slider through the moments of a training, and the learning curve.
 
 import { drawCurves } from "./charts.mjs";
-import { laneColor } from "./drawing.mjs";
+import { color, laneColor } from "./drawing.mjs";
 import { button, byId, count, slider } from "./elements.mjs";
 import { MAX_LANES } from "./state.mjs";
 
@@ -94,7 +94,7 @@ export class Training {
   draw() {
     const { app, history } = this;
     const policy = app.focusedPolicy;
-    const groups = app.data.curves.map((curve, place) => ({ ...curve, stroke: laneColor(place + 1) }));
+    const groups = app.data.curves.map((curve) => ({ ...curve, stroke: color("--dim") }));
     const own = policy?.curve ? [{ ...policy.curve, stroke: laneColor(app.focus) }] : [];
     const curves = [...groups, ...own];
     this.canvas.hidden = !curves.length;
