@@ -14,9 +14,6 @@ from cartpole_cli.policy.action_heads import LOG_STD_RANGE, GaussianHead
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.runs.history import History
 
-MAX_HISTORY = 200_000
-"""Bytes of a history's weights in a page, before they are written as text."""
-
 
 def network_of(policy: PolicyNetwork) -> dict[str, Any]:
     """A policy (S = 1) as the page's data: what is exported of it, its value network, and how it samples.
@@ -41,13 +38,10 @@ def log_std_of(policy: PolicyNetwork) -> float | None:
 
 
 def frames_of(history: History) -> list[dict[str, Any]]:
-    """The moments of a training, first to last; every second one is left out until they fit into a page."""
-    places = list(range(len(history.moments)))
-    while len(places) > 2 and sum(history.weights[place].nelement() for place in places) * 2 > MAX_HISTORY:
-        places = places[::2]
+    """The moments of a training, first to last."""
     frames = []
-    for place in places:
-        policy, moment = history.policy(place), history.moments[place]
+    for place, moment in enumerate(history.moments):
+        policy = history.policy(place)
         halves = layers_of(policy).numbers.astype("<f2").tobytes()
         frames.append(
             {

@@ -20,6 +20,7 @@ from cartpole_cli.runs.saved_policy import load_saved_policy
 from cartpole_cli.view.chain import load_chain
 from cartpole_cli.view.metrics import diagnostics_of
 from cartpole_cli.view.networks import frames_of, network_of
+from cartpole_cli.view.room import fit
 
 MAX_POLICIES = 12
 """Of a page: they are chosen from a list, and the page is to stay small."""
@@ -96,6 +97,7 @@ def build(names: list[str], runs_dir: Path) -> Page:
     if len(page.policies) > MAX_POLICIES:
         page.notes.append(f"{MAX_POLICIES} of {len(page.policies)} policies are shown")
         page.policies = page.policies[:MAX_POLICIES]
+    fit(page.policies, page.notes)
     return page
 
 

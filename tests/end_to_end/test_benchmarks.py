@@ -100,12 +100,13 @@ def test_export_prints_what_a_page_and_a_controller_pay(rows_of):
     assert rows[11:13] == ["C at -Os, bytes of code and constants", "x86_64"]
 
 
-def test_picture_writes_a_picture(benchmark, tmp_path):
+def test_picture_writes_a_picture_and_a_film(benchmark, tmp_path):
     if not shutil.which("chromium"):
         missing("chromium")
-    ended = benchmark("picture.py", "--output", str(tmp_path / "view.png"), "--steps", "1000")
+    ended = benchmark("picture.py", "--output", str(tmp_path), "--steps", "1000", "--frames", "12")
     assert ended.code == 0, ended.err
     assert (tmp_path / "view.png").stat().st_size > 30_000
+    assert (tmp_path / "rescue.gif").read_bytes().startswith(b"GIF8")
 
 
 def test_limits_prints_a_row_per_setting_of_the_sliders(rows_of):

@@ -47,7 +47,7 @@ def shortened(line: str) -> list[str]:
     for shown, fewer in FEWER.items():
         line = line.replace(shown, fewer)
     words = shlex.split(line)[1:]
-    if words in (["train"], ["sweep"], ["eval"], ["export"], ["plot"]):
+    if words in (["train"], ["sweep"], ["eval"], ["export"], ["plot"], ["view"]):
         return [*words, "--help"]
     if words[0] == "train" and not {"--resume", "--dry-run"} & set(words) and "trainer.num_steps" not in line:
         return [*words, "trainer.num_steps=2000"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
@@ -223,6 +224,17 @@ def test_pictures_of_a_sweep(cartpole, runs):
 )
 def test_what_cannot_be_drawn_is_one_line(cartpole, runs, words, said):
     assert said in cartpole("plot", *words, "--runs-dir", runs).line
+
+
+def test_a_page_shows_the_best_seed_of_each_finalist(cartpole, runs, tmp_path):
+    page = tmp_path / "page.html"
+    assert cartpole("view", "sweep", "--runs-dir", runs, "-o", page).code == 0
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(encoding="ascii"), re.DOTALL)[1])
+    names = [policy["name"] for policy in data["policies"]]
+    assert names == [f"sweep/{study}/{best_seed(runs / 'sweep' / study).name}" for study in STUDIES]
+    assert [curve["name"] for curve in data["curves"]] == [f"sweep/{study} (IQM, 2 seeds)" for study in STUDIES]
+    still_searching(runs)
+    assert "no finalist was trained" in cartpole("view", "sweep", "--runs-dir", runs, "-o", page).line
 
 
 def test_a_finalist_has_learning_curves(cartpole, runs):

@@ -29,6 +29,7 @@ checkpoint_every = 2
 save_every = 2
 """
 """Three iterations of 32 steps."""
+KINDS = {"last.pth": "training", "history.pth": "history"}
 ENDLESS = ("trainer.num_steps=1_000_000_000", "trainer.evaluate_every=1000", "trainer.save_every=0")
 
 
@@ -46,7 +47,7 @@ def check_undamaged(folder: Path) -> None:
         assert not path.name.startswith("."), path
         match path.suffix:
             case ".pth":
-                load_checkpoint(path, "training" if path.name == "last.pth" else "policy")
+                load_checkpoint(path, KINDS.get(path.name, "policy"))
             case ".json":
                 json.loads(path.read_text())
             case ".jsonl":
@@ -69,7 +70,7 @@ def _content(path: Path) -> Any:
             runs = [run | seconds | {"tracker_id": ""} for run in state["runs"].values()]
             return state | seconds | {"runs": runs}
         case _, ".pth":
-            return load_checkpoint(path, "policy")
+            return load_checkpoint(path, KINDS.get(path.name, "policy"))
         case _, ".jsonl":
             return [json.loads(line) | {"seconds": 0} for line in path.read_text().splitlines()]
         case "run.json", _:

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cartpole_cli.view.diagnostics import SENTENCES
 from cartpole_cli.view.page import MARK
+from cartpole_cli.view.room import MAX_DATA, fit
 
 pytestmark = pytest.mark.unchecked
 HOSTILE = "</script><script>alert(1)</script>\"'&\U0001f600"
@@ -194,9 +195,38 @@ def test_other_networks_are_told_which_operator(
     assert said in captured(capfd, "view", path, "-o", tmp_path / "page.html").line
 
 
+def test_a_page_stays_small(tmp_path: Path) -> None:
+    frame = {"halves": "x" * 20_000}
+    policies = [{"name": str(place), "value": "x" * 50_000, "history": [frame] * 32} for place in range(4)]
+    notes: list[str] = []
+    fit(policies, notes)
+    assert len(json.dumps(policies)) <= MAX_DATA
+    assert (len(policies), notes) == (4, [])
+    large = [{"name": str(place), "value": "x" * 400_000, "export": "x" * 400_000} for place in range(3)]
+    fit(large, notes)
+    assert [policy["name"] for policy in large] == ["0", "1"]
+    assert notes[-1] == "2: left out, for want of room"
+
+
+@pytest.mark.parametrize(("display", "terminal", "opened"), [(":0", True, 1), (":0", False, 0), ("", True, 0)])
+def test_a_page_is_opened_where_somebody_can_see_it(
+    display: str, terminal: bool, opened: int, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[str] = []
+    shutil.copytree(runs / "run", tmp_path / "run")
+    monkeypatch.setattr("webbrowser.open", addresses.append)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert command("view", "run", "--runs-dir", tmp_path) == 0
+    assert len(addresses) == opened
+    assert command("view", "run", "--runs-dir", tmp_path, "-o", tmp_path / "page.html") == 0
+    assert len(addresses) == opened
+
+
 @pytest.mark.parametrize("algorithm", ["reinforce", "ppo", "grpo", "dpo"])
 def test_each_number_that_training_reports_has_a_sentence(algorithm: str, tmp_path: Path) -> None:
-    changes = ("trainer.num_steps=1", "trainer.evaluation_episodes=2")
+    changes = ("trainer.num_steps=1", "trainer.evaluation_episodes=2", "environment.max_episode_steps=50")
     options = ("--recipe", algorithm, "--runs-dir", tmp_path, "--name", "run", "--quiet")
     assert command("train", *options, *changes) == 0
     record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
