@@ -27,12 +27,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=DOCS, help="the folder to write to")
     parser.add_argument("--frames", type=int, default=FRAMES, help="of the .gif, 25 a second")
-    parser.add_argument("--steps", type=int, default=10_000, help="env steps of the training")
+    parser.add_argument("--steps", type=int, default=16_000, help="env steps of the training")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         html = Path(folder) / "first.html"
         where = ("--runs-dir", folder)
-        changes = ("trainer.evaluate_every=1", f"trainer.num_steps={options.steps}")
+        changes = ("trainer.evaluate_every=1", "trainer.stop_at_return=null", f"trainer.num_steps={options.steps}")
         run([*CARTPOLE, "train", "--recipe", "ppo", "--name", "first", "--quiet", *where, *changes])
         run([*CARTPOLE, "view", "first", *where, "-o", str(html)])
         with playwright.chromium.launch(executable_path=shutil.which("chromium")) as browser:
@@ -60,11 +60,12 @@ def pose(page: Page) -> None:
 def film(page: Page, path: Path, num_frames: int) -> None:
     """The final policy, at rest and then pushed."""
     page.set_viewport_size(NARROW)
-    page.evaluate("cartpole.app.setLanes([{ subject: 0, moment: null }])")
+    page.evaluate("cartpole.app.setLanes([{ subject: 0, moment: null }]); cartpole.app.choose('A web page')")
+    page.evaluate("cartpole.app.lastPush.strength = 0")
     pictures = []
     for frame in range(num_frames):
         if frame == PUSHED_AT:
-            page.evaluate("cartpole.app.pushAll(2)")
+            page.evaluate("cartpole.app.pushAll(-2)")
         page.evaluate("cartpole.app.advance(); cartpole.app.advance()")
         age = 1000 * SECONDS_A_FRAME * (frame - PUSHED_AT)
         if 0 <= age <= 500:
