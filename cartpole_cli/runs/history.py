@@ -2,7 +2,7 @@
 
 Of N evaluations so far those are kept whose number is divisible by 2^k, with the least k that leaves at most
 MAX_FRAMES, the untrained policy as number 0 among them. What is kept depends on N alone: a run that is killed and goes
-on ends with the file it would have had.
+on ends with the file it would have had. It is written right before last.pth, so that it is never behind it.
 """
 
 import math
@@ -48,30 +48,40 @@ class History:
         self.path, self.architecture = path, replace(architecture, value_network=False)
         self.moments: list[Moment] = []
         self.weights: list[Float16[Tensor, "W"]] = []
+        self._is_written = True
 
     def add(self, moment: Moment, policy: PolicyNetwork, place: int) -> None:
-        """Write the weights that `policy` has at `place`, if this moment is to be kept.
-
-        Raises:
-            CartpoleError: the file cannot be written.
-        """
+        """Keep the weights that `policy` has at `place`, if this is a moment to be kept."""
         stride = _stride(moment.evaluation)
         if moment.evaluation % stride:
             return
         self._keep(lambda kept: kept.evaluation % stride == 0 and kept.evaluation < moment.evaluation)
         self.moments.append(moment)
         self.weights.append(_half(policy, place))
-        self._save()
+        self._is_written = False
 
     def trim(self, evaluation: int) -> None:
-        """Forget what is of later evaluations.
-
-        Raises:
-            CartpoleError: the file cannot be written.
-        """
+        """Forget what is of later evaluations."""
         if any(moment.evaluation > evaluation for moment in self.moments):
             self._keep(lambda kept: kept.evaluation <= evaluation)
-            self._save()
+            self._is_written = False
+
+    def save(self) -> None:
+        """Write the file, if it is not as it should be.
+
+        Raises:
+            CartpoleError: it cannot be written.
+        """
+        if self._is_written:
+            return
+        content = {
+            "kind": "history",
+            "architecture": self.architecture.as_plain_data(),
+            "moments": [asdict(moment) for moment in self.moments],
+            "weights": torch.stack(self.weights) if self.weights else torch.empty(0, 0, dtype=torch.float16),
+        }
+        save_checkpoint(self.path, content)
+        self._is_written = True
 
     def policy(self, index: int) -> PolicyNetwork:
         """The policy of a frame, S = 1, without a value network."""
@@ -85,15 +95,6 @@ class History:
     def _keep(self, wanted: Callable[[Moment], bool]) -> None:
         kept = [place for place, moment in enumerate(self.moments) if wanted(moment)]
         self.moments, self.weights = [self.moments[place] for place in kept], [self.weights[place] for place in kept]
-
-    def _save(self) -> None:
-        content = {
-            "kind": "history",
-            "architecture": self.architecture.as_plain_data(),
-            "moments": [asdict(moment) for moment in self.moments],
-            "weights": torch.stack(self.weights) if self.weights else torch.empty(0, 0, dtype=torch.float16),
-        }
-        save_checkpoint(self.path, content)
 
 
 def read_history(path: Path) -> History:
@@ -118,7 +119,7 @@ def continued(path: Path, policy: PolicyNetwork, evaluation: int, tell: Callable
     A file that cannot be gone on with gets another name, and `tell` is told.
 
     Raises:
-        CartpoleError: a file cannot be written or renamed.
+        CartpoleError: a file cannot be renamed.
     """
     history = History(path, policy.architecture)
     if not path.exists():

@@ -14,7 +14,7 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.checkpoint import save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory, write_json
-from cartpole_cli.runs.history import Moment, continued
+from cartpole_cli.runs.history import History, Moment, continued
 from cartpole_cli.runs.manifest import of_seed
 from cartpole_cli.runs.metrics import trim_metrics
 from cartpole_cli.runs.progress import Progress
@@ -42,6 +42,7 @@ class SeedRun:
         self.recipe, self.directory, self.seed, self._study = recipe, directory, recipe.trainer.seed, study
         self.progress = Progress() if state is None else Progress.of_state(state)
         self._trackers: list[Tracker] = []
+        self._history: History | None = None
         self._recipe_text = recipe.to_toml()
 
     def open(
@@ -67,6 +68,7 @@ class SeedRun:
         self._history = continued(self.directory.history, policy, self.progress.evaluations, tell)
         if iteration == 0 and place is not None:
             self._history.add(Moment(0, 0, 0, None), policy, place)
+        self._history.save()
         self.write_manifest("running")
         self._trackers = build_trackers(
             self.recipe,
@@ -128,7 +130,7 @@ class SeedRun:
                 numbers[f"{evaluation.set_name}_return"] = evaluation.mean
         for tracker in self._trackers:
             tracker.log(numbers)
-        if report.evaluation is not None and report.failure is None:
+        if report.evaluation is not None and report.failure is None and self._history is not None:
             progress.evaluations += 1
             moment = Moment(progress.evaluations, iteration, report.env_steps, report.evaluation.mean)
             self._history.add(moment, policy, place)
@@ -170,6 +172,11 @@ class SeedRun:
             failure=progress.failure,
             status="failed" if progress.failure else "finished" if progress.finished else "interrupted",
         )
+
+    def save_history(self) -> None:
+        """Write the policies on the way so far; before `open` there are none."""
+        if self._history is not None:
+            self._history.save()
 
     def close(self) -> None:
         """Let go of the trackers."""

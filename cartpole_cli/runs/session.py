@@ -99,8 +99,7 @@ class Session:
         """
         import_module_of(recipe.environment.id)
         trainer = _build_trainer(recipe, members or range(len(recipe.seeds)), device)
-        settings = recipe.trainer
-        suffix = f"x{settings.num_seeds}" if settings.num_seeds > 1 else f"s{settings.seed}"
+        suffix = f"x{recipe.trainer.num_seeds}" if recipe.trainer.num_seeds > 1 else f"s{recipe.trainer.seed}"
         directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
         manifest = new_manifest(recipe, recipe_name, device)
         try:
@@ -203,6 +202,8 @@ class Session:
             self._save_last()
 
     def _save_last(self) -> None:
+        for run in self.runs.values():
+            run.save_history()
         state = {
             "kind": "training",
             "recipe": self.recipe.to_toml(),

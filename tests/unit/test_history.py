@@ -24,6 +24,7 @@ def lived(path: Path, first: int, last: int, history: History | None = None) -> 
     history = history or History(path, POLICY.architecture)
     for evaluation in range(first, last + 1):
         history.add(moment(evaluation), shifted(evaluation), 0)
+    history.save()
     return history
 
 
@@ -75,6 +76,7 @@ def test_weights_beyond_half_precision_stay_finite(tmp_path: Path) -> None:
         next(policy.torso.parameters()).fill_(1e30)
     history = History(tmp_path / "history.pth", policy.architecture)
     history.add(moment(0), policy, 0)
+    history.save()
     assert all(row.isfinite().all() for row in read_history(history.path).weights)
 
 

@@ -226,7 +226,12 @@ def test_a_page_is_opened_where_somebody_can_see_it(
 
 @pytest.mark.parametrize("algorithm", ["reinforce", "ppo", "grpo", "dpo"])
 def test_each_number_that_training_reports_has_a_sentence(algorithm: str, tmp_path: Path) -> None:
-    changes = ("trainer.num_steps=1", "trainer.evaluation_episodes=2", "environment.max_episode_steps=50")
+    changes = (
+        "trainer.num_steps=1",
+        "trainer.evaluation_episodes=2",
+        "environment.max_episode_steps=50",
+        "trainer.stop_at_return=null",
+    )
     options = ("--recipe", algorithm, "--runs-dir", tmp_path, "--name", "run", "--quiet")
     assert command("train", *options, *changes) == 0
     record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
