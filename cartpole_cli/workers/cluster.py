@@ -62,13 +62,17 @@ class RayWorkers:
         waiting, tries, left = deque(range(len(jobs))), [0] * len(jobs), len(jobs)
         under_way: dict[Any, tuple[int, str]] = {}
         between = max(SECONDS_BETWEEN_LOOKS, self.count / SHARES_PER_SECOND)
-        while left:
+
+        def hand_out() -> None:
             while waiting and (node := self._free_node()):
                 place = waiting.popleft()
                 tries[place] += 1
                 self._free[node] -= 1
                 task = _on(node, _compute, num_returns="streaming")
                 under_way[task.remote(function, place, jobs[place], between)] = place, node
+
+        while left:
+            hand_out()
             if not under_way and not self._doubts:
                 raise CartpoleError("--workers ray: no node of the cluster is left")
             ready, _ = ray.wait([*under_way, *self._doubts], num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
@@ -93,6 +97,7 @@ class RayWorkers:
                     raise CartpoleError(*frame.content.decode().splitlines())
                 elif frame.kind == RESULT:
                     left -= 1
+                    hand_out()  # before the result is looked at, so that nobody waits
                     yield place, frame.content
                 else:
                     yield place, float(frame.content)

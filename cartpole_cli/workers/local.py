@@ -53,12 +53,16 @@ class LocalWorkers:
         waiting, tries = deque(range(len(jobs))), [0] * len(jobs)
         under_way: dict[subprocess.Popen[bytes], int] = {}
         idle, left = list(self._processes), len(jobs)
-        while left:
+
+        def hand_out() -> None:
             while waiting and len(under_way) < self.count:
                 process = idle.pop() if idle else self._start()
                 under_way[process] = place = waiting.popleft()
                 tries[place] += 1
                 self._give(process, place, function.encode() + b"\n" + jobs[place])
+
+        while left:
+            hand_out()
             process, frame = self._heard.get()
             if process not in under_way:
                 continue  # it was lost while it had nothing to do
@@ -77,6 +81,7 @@ class LocalWorkers:
                 del under_way[process]
                 idle.append(process)
                 left -= 1
+                hand_out()  # before the result is looked at, so that nobody waits
                 yield place, frame.content
             else:
                 yield place, float(frame.content)
