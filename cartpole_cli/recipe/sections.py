@@ -53,6 +53,9 @@ class PolicyRecipe(Section):
     """Width of each hidden layer; multiples of 16 keep a seed's bits the same beside other seeds."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Non-linearity after each hidden layer."""
+    value_sees: Literal["observation", "physics"] = "observation"
+    """What a value network sees: what the policy does (observation), or besides it what the cart-pole's episode has
+    drawn, its spells and the last force (physics). The policy never does."""
     squash: Literal["clip", "tanh"] = "clip"
     """How a Gaussian action is brought into the environment's range: by clipping it (clip), or by its hyperbolic
     tangent (tanh)."""
