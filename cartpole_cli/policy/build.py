@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from cartpole_cli.actions import Actions, Continuous
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.memory import memory_of
+from cartpole_cli.policy.features import FEATURES
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.sections import PolicyRecipe
@@ -105,7 +106,8 @@ def read_architecture(data: dict[str, Any]) -> Architecture:
 
 def num_weights(architecture: Architecture) -> int:
     """How many numbers the layers of the network have, less biases."""
-    observed = {"raw": architecture.observation_size, "scaled": 4, "trig": 5}[architecture.features]
+    raw, features = architecture.observation_size, architecture.features
+    observed = raw if features == "raw" else FEATURES[features].num_features
     widths = (observed, *architecture.hidden_sizes)
     num_trunks = 2 if architecture.value_network else 1
     hidden = sum(inputs * size for inputs, size in itertools.pairwise(widths))

@@ -29,7 +29,7 @@ class Architecture:
     value_network: bool
     actions: Actions
     squash: Literal["clip", "tanh"] = "clip"
-    features: Literal["raw", "scaled", "trig"] = "raw"
+    features: Literal["raw", "scaled", "trig", "fine"] = "raw"
     value_extras: int = 0
     """How many numbers follow an observation, which only the value network sees."""
 

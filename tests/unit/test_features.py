@@ -21,6 +21,7 @@ OBSERVATION = [0.5, -1.0, math.pi / 6, 1.5]
     [
         ("scaled", [0.5, -1.0, 10 * math.pi / 6, 1.5]),
         ("trig", [0.2, -0.5, 0.5, 0.5, math.sqrt(3) / 2]),
+        ("fine", [0.2, -0.5, 0.5, 0.5, math.sqrt(3) / 2, *map(math.tanh, (1.0, -2.0, 2.25, 5.0))]),
     ],
 )
 def test_the_features_of_an_observation(name, expected):
@@ -57,7 +58,7 @@ def test_a_scaled_network_sees_ten_times_the_angle():
     )
 
 
-@pytest.mark.parametrize("features", ["raw", "scaled", "trig"])
+@pytest.mark.parametrize("features", ["raw", "scaled", "trig", "fine"])
 def test_the_export_takes_raw_observations(features):
     policy = network(features)
     file = OnnxPolicy(export_policy(policy, opset=18, metadata={}).model, "policy.onnx")
