@@ -38,7 +38,7 @@ class TrigFeatures(nn.Module):
 
 
 class FineFeatures(nn.Module):
-    """Those of `TrigFeatures`, and tanh of 5 x, 4 x_dot, 4.5 theta_dot and 10 sin theta, in the order of these.
+    """Those of `TrigFeatures`, and tanh of x, x_dot, theta_dot 2 / 3 and 4 sin theta.
 
     A continuous force has to answer hundredths of a radian with newtons, and a radian with no more than ten of them: of
     the plain features alone a network learns that steepness very slowly.
@@ -50,7 +50,7 @@ class FineFeatures(nn.Module):
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.trig = TrigFeatures(device)
-        self.register_buffer("magnification", torch.tensor([5.0, 4.0, 4.5, 10.0], device=device), persistent=False)
+        self.register_buffer("magnification", torch.tensor([2.5, 2.0, 2.0, 4.0], device=device), persistent=False)
 
     def forward(self, observation: Float[Tensor, "S B 4"]) -> Float[Tensor, "S B 9"]:
         trig = self.trig.forward(observation)

@@ -21,7 +21,7 @@ OBSERVATION = [0.5, -1.0, math.pi / 6, 1.5]
     [
         ("scaled", [0.5, -1.0, 10 * math.pi / 6, 1.5]),
         ("trig", [0.2, -0.5, 0.5, 0.5, math.sqrt(3) / 2]),
-        ("fine", [0.2, -0.5, 0.5, 0.5, math.sqrt(3) / 2, *map(math.tanh, (1.0, -2.0, 2.25, 5.0))]),
+        ("fine", [0.2, -0.5, 0.5, 0.5, math.sqrt(3) / 2, *map(math.tanh, (0.5, -1.0, 1.0, 2.0))]),
     ],
 )
 def test_the_features_of_an_observation(name, expected):
