@@ -44,6 +44,7 @@ def read_c(text: str) -> tuple[Layers, dict[str, Any]]:
     layers = Layers(
         scale=tuple(_floats(data["SCALE"])),
         trig=bool(int(data["TRIG"])),
+        magnification=tuple(_floats(data["MAGNIFICATION"])),
         sizes=tuple(map(int, data["SIZES"].split(","))),
         activation=ACTIVATIONS[int(data["TANH"])],  # type: ignore[arg-type]
         squash=SQUASHES[int(data["SQUASH"])],  # type: ignore[arg-type]
@@ -64,6 +65,7 @@ def _written(layers: Layers, golden: list[list[float]], info: dict[str, Any], co
     counts = {
         "OUTPUTS": layers.sizes[-1],
         "TRIG": int(layers.trig),
+        "MAGNIFIED": len(layers.magnification),
         "TANH": ACTIVATIONS.index(layers.activation),
         "SQUASH": SQUASHES.index(layers.squash),
         "LAYERS": len(layers.sizes) - 1,
@@ -73,6 +75,7 @@ def _written(layers: Layers, golden: list[list[float]], info: dict[str, Any], co
     texts = {
         "SIZES": ", ".join(map(str, layers.sizes)),
         "SCALE": ", ".join(map(_literal, layers.scale)),
+        "MAGNIFICATION": ", ".join(map(_literal, layers.magnification)),
         "NUMBERS": _lines(layers.numbers.tolist()),
         "GOLDEN": _lines(number for row in golden for number in row),
         "INFO": '"' + ESCAPED.sub(r"\\\g<0>", ascii_json(info)) + '"',

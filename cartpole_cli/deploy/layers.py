@@ -14,7 +14,7 @@ from cartpole_cli.deploy.page_policy import OBSERVATION_SIZE, PagePolicy
 from cartpole_cli.deploy.verify import Verification
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.policy.action_heads import GaussianHead
-from cartpole_cli.policy.features import ScaledFeatures, TrigFeatures
+from cartpole_cli.policy.features import FineFeatures, ScaledFeatures, TrigFeatures
 from cartpole_cli.policy.network import OBSERVATION_LIMIT, PolicyNetwork, StackedLinear
 
 ROWS_AT_ONCE = 200
@@ -29,6 +29,8 @@ class Layers:
     """What x, x_dot, theta and theta_dot are multiplied with; with `trig` x, x_dot and theta_dot."""
     trig: bool
     """Whether theta's sine and cosine come behind these, instead of theta."""
+    magnification: tuple[float, ...]
+    """With four numbers: behind these comes tanh of each of the first four times its number."""
     sizes: tuple[int, ...]
     """How many numbers go in, how many units each hidden layer has, how many numbers come out."""
     activation: Literal["tanh", "relu"]
@@ -52,12 +54,14 @@ class Layers:
 
 def layers_of(policy: PolicyNetwork) -> Layers:
     """The numbers of a cart-pole's policy with S = 1."""
-    scale, trig, activation = [1.0] * OBSERVATION_SIZE, False, "tanh"
+    scale, trig, magnification, activation = [1.0] * OBSERVATION_SIZE, False, [], "tanh"
     units: list[NDArray[Any]] = []
     for layer in policy.torso:
         match layer:
             case ScaledFeatures() | TrigFeatures():
                 scale, trig = layer.scale.tolist(), isinstance(layer, TrigFeatures)
+            case FineFeatures():
+                scale, trig, magnification = layer.trig.scale.tolist(), True, layer.magnification.tolist()
             case StackedLinear():
                 units.append(torch.cat([layer.bias[0], layer.weight[0]]).detach().T.cpu().numpy())
             case nn.Tanh() | nn.ReLU():
@@ -68,6 +72,7 @@ def layers_of(policy: PolicyNetwork) -> Layers:
     return Layers(
         scale=tuple(scale),
         trig=trig,
+        magnification=tuple(magnification),
         sizes=(units[0].shape[1] - 1, *(layer.shape[0] for layer in units)),
         activation=activation,  # type: ignore[arg-type]
         squash=force.squash if force else "none",
@@ -112,7 +117,9 @@ class LayersPolicy(PagePolicy):
         theta = state[:, 2:3]
         parts = [state[:, [0, 1, 3]], np.sin(theta), np.cos(theta)] if self._layers.trig else [state]
         parts[0] = parts[0] * scale
-        return np.concatenate(parts, axis=1)
+        features = np.concatenate(parts, axis=1)
+        magnification = np.array(self._layers.magnification, self._precision)
+        return np.concatenate([features, np.tanh(features[:, : len(magnification)] * magnification)], axis=1)
 
     def _squashed(self, sums: NDArray[Any]) -> NDArray[Any]:
         if self._layers.squash == "none":

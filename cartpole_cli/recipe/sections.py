@@ -44,15 +44,18 @@ class PolicyRecipe(Section):
 
     action_head: Literal["auto", "categorical", "gaussian"] = "auto"
     """Kind of action: discrete (categorical), a continuous force (gaussian), or what the environment takes (auto)."""
-    features: Literal["raw", "scaled", "trig"] = "raw"
-    """What the network sees of a cart-pole: its four numbers (raw), these with theta in tenths of a radian (scaled), or
-    with theta's sine and cosine instead (trig)."""
+    features: Literal["raw", "scaled", "trig", "fine"] = "raw"
+    """What the network sees of a cart-pole: its four numbers (raw), these with theta in tenths of a radian (scaled),
+    with theta's sine and cosine instead (trig), or besides these what they are near rest, magnified (fine)."""
     hidden_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
     ] = (64, 64)
     """Width of each hidden layer; multiples of 16 keep a seed's bits the same beside other seeds."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Non-linearity after each hidden layer."""
+    value_sees: Literal["observation", "physics"] = "observation"
+    """What a value network sees: what the policy does (observation), or besides it what the cart-pole's episode has
+    drawn, its spells and the last force (physics). The policy never does."""
     squash: Literal["clip", "tanh"] = "clip"
     """How a Gaussian action is brought into the environment's range: by clipping it (clip), or by its hyperbolic
     tangent (tanh)."""
@@ -83,7 +86,8 @@ class TrainerRecipe(Section):
     """Episodes of each held-out evaluation (the selection set)."""
     stop_at_return: float | None = None
     """Mean held-out return that ends the training, once 100 fresh episodes confirm it; unset: none does. The
-    cart-pole's confirming episodes last twice as long, and their returns are halved: a slow drift falls later."""
+    cart-pole's confirming episodes last twice as long, and their returns are halved; nor may more than one in twenty
+    drift so that they would leave the rail within ten times the limit: a slow drift falls later."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between snapshots in checkpoints/; 0: none."""
     render_every: Annotated[int, Field(ge=0)] = 0
