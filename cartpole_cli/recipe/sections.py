@@ -86,8 +86,7 @@ class TrainerRecipe(Section):
     """Episodes of each held-out evaluation (the selection set)."""
     stop_at_return: float | None = None
     """Mean held-out return that ends the training, once 100 fresh episodes confirm it; unset: none does. The
-    cart-pole's confirming episodes last twice as long, and their returns are halved; nor may more than one in twenty
-    drift so that they would leave the rail within ten times the limit: a slow drift falls later."""
+    cart-pole's confirming episodes last twice as long, and their returns are halved: a slow drift falls later."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between snapshots in checkpoints/; 0: none."""
     render_every: Annotated[int, Field(ge=0)] = 0

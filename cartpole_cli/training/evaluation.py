@@ -18,12 +18,9 @@ from cartpole_cli.estimate import Estimate
 from cartpole_cli.intervals import mean
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
-from cartpole_cli.training.drift import DriftMeter
 
 CONFIRMATION_EPISODES = 100
 FINAL_EPISODES = 100
-DRIFT_HORIZON = 10
-"""Time limits: 5,000 steps of CartPole-v1."""
 Watcher = Callable[[Tensor, Transition, Bool[Tensor, "S N"]], None]
 """Takes the actions of a step, what it did, and where it belongs to a first episode."""
 
@@ -33,14 +30,12 @@ class Evaluation:
     """The returns of one policy's episodes on one named set of start states.
 
     Where episodes were played beyond their time limit, `returns` are scaled back to it, and `within_limit` has what
-    they had returned by then. `drifting` is how many of these carts would leave the rail later on, at the rate they
-    drift.
+    they had returned by then.
     """
 
     set_name: str
     returns: tuple[float, ...]
     within_limit: tuple[float, ...] | None = None
-    drifting: int = 0
 
     @cached_property
     def mean(self) -> float:
@@ -62,7 +57,7 @@ class Evaluation:
             "max_return": max(self.returns),
             "ci95": list(self.estimate.interval),
             "returns": list(self.returns),
-        } | ({} if self.within_limit is None else {"drifting": self.drifting})
+        }
 
 
 class Evaluator:
@@ -71,8 +66,7 @@ class Evaluator:
     - "selection": which checkpoint is best; the same episodes each time.
     - "confirmation": is it really solved? 100 fresh episodes each time it is asked, which last
       `confirmation_horizon` times as long, their returns divided by it: a cart that drifts slowly to the rail's
-      end survives the time limit, and falls soon after. Whether it falls later yet, within `DRIFT_HORIZON` time limits,
-      is told from how it drifts until then.
+      end survives the time limit, and falls soon after.
     - "final": the reported score, on which nothing was ever chosen.
 
     Args:
@@ -113,23 +107,15 @@ class Evaluator:
         started = time.perf_counter()
         environment = self.environment(streams, stream, num_episodes, horizon)
         try:
-            if horizon == 1 or not isinstance(environment, GymnasiumCartPole):
-                returns, drifting = play(policy.greedy_action, environment), [0] * environment.num_seeds
-            else:
-                meter = DriftMeter(policy.greedy_action, environment.max_episode_steps)
-                returns = play(meter, environment)
-                limit = environment.max_episode_steps // horizon
-                stands = returns == environment.max_episode_steps
-                leaves = meter.leaves(stands, environment.position_limit, limit * DRIFT_HORIZON)
-                drifting = leaves.sum(dim=1).tolist()
+            returns = play(policy.greedy_action, environment)
         finally:
             environment.close()
             self.seconds += time.perf_counter() - started
         if horizon == 1:
             return [Evaluation(set_name, tuple(row)) for row in returns.tolist()]
         within = returns.clamp(max=environment.max_episode_steps / horizon)
-        rows = zip((returns / horizon).tolist(), within.tolist(), drifting, strict=True)
-        return [Evaluation(set_name, tuple(row), tuple(by_then), count) for row, by_then, count in rows]
+        rows = zip((returns / horizon).tolist(), within.tolist(), strict=True)
+        return [Evaluation(set_name, tuple(row), tuple(by_then)) for row, by_then in rows]
 
 
 @torch.inference_mode()

@@ -11,8 +11,6 @@ from cartpole_cli.training.evaluation import Evaluation, Evaluator
 
 NO_SCORE = (-math.inf, -math.inf)
 """Of a seed that has no best checkpoint."""
-DRIFTING_SHARE = 0.05
-"""Of the carts: of single ones it is an estimate."""
 Evaluations = list[Evaluation | None]
 
 
@@ -46,19 +44,14 @@ class Selection:
         return selected, of_wanted(confirm, [self.is_solved_by(evaluation) for evaluation in selected])
 
     def is_solved_by(self, evaluation: Evaluation | None) -> bool:
-        """Whether the mean return is as high as it has to be, and hardly a cart drifts to the rail's end."""
-        if evaluation is None or self.stop_at_return is None:
-            return False
-        hardly_any = evaluation.drifting <= DRIFTING_SHARE * len(evaluation.returns)
-        return evaluation.mean >= self.stop_at_return and hardly_any
+        """Whether the mean return is as high as it has to be."""
+        return evaluation is not None and self.stop_at_return is not None and evaluation.mean >= self.stop_at_return
 
     def improves(self, index: int, evaluation: Evaluation, confirmation: Evaluation | None) -> bool:
-        """Whether this is the best score so far; of equals the one confirmed for longer, or with fewer carts that
-        drift, then the later one."""
+        """Whether this is the best score so far; of equals the one confirmed for longer, then the later one."""
         returns, confirmed = evaluation.returns, -math.inf
         if confirmation is not None:
             returns, confirmed = returns + (confirmation.within_limit or confirmation.returns), confirmation.mean
-            confirmed -= confirmation.drifting / len(confirmation.returns)
         score = (sum(returns) / len(returns), confirmed)
         if score < self.best_score[index]:
             return False

@@ -30,10 +30,8 @@ from cartpole_cli.recipe.recipe import (
 )
 from cartpole_cli.training import build as training_build
 from cartpole_cli.training.build import build_evaluator
-from cartpole_cli.training.drift import DriftMeter
 from cartpole_cli.training.evaluation import Evaluation, Evaluator, play
 from cartpole_cli.training.reports import Report
-from cartpole_cli.training.selection import Selection
 from cartpole_cli.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -268,40 +266,6 @@ def test_evaluating_does_not_change_training(algorithm: Any, environment: Any) -
         assert report.seeds[0].evaluation is not None
         assert other.seeds[0].evaluation is None
         assert report.seeds[0].episode_return == other.seeds[0].episode_return
-
-
-def _driftings(positions: Callable[[float], list[float]]) -> list[bool]:
-    """Which of carts at these positions, m, at the share t of 1,000 steps, leave 2.4 m within 5,000."""
-    meter = DriftMeter(lambda observation: observation, 1000)
-    for step in range(1000):
-        meter(torch.zeros(1, 1, 4) + torch.tensor(positions(step / 1000)).view(1, -1, 1))
-    return meter.leaves(torch.ones(1, len(positions(0.0)), dtype=torch.bool), 2.4, 5000)[0].tolist()
-
-
-def test_a_cart_that_drifts_steadily_or_faster_and_faster_leaves_and_one_that_settles_does_not() -> None:
-    assert _driftings(lambda t: [0.4 * t, -0.6 * t, 0.05 + 0.3 * t, 0.6 - 0.6 * t]) == [False, True, False, False]
-    assert _driftings(lambda t: [0.02 * math.exp(2 * t), -0.05 * math.exp(2 * t)]) == [True, True]
-    assert _driftings(lambda t: [1.9 - math.exp(-3 * t), math.exp(-3 * t) - 1.9]) == [False, False]
-    assert not any(
-        _driftings(lambda t: [0.004 * math.sin(99 * t), 1.5, 0.01 * math.cos(7 * t), -0.01 * math.cos(7 * t)])
-    )
-
-
-def test_a_cart_that_has_fallen_drifts_no_more() -> None:
-    meter = DriftMeter(lambda observation: observation, 1000)
-    for step in range(1000):
-        meter(torch.full((1, 2, 4), 1e-3 * step))
-    assert meter.leaves(torch.tensor([[True, False]]), 2.4, 5000).tolist() == [[True, False]]
-
-
-def test_a_policy_that_drifts_is_not_confirmed_and_of_equals_the_one_that_drifts_less_is_best() -> None:
-    selection = Selection(Evaluator(build_judge, selection_episodes=1, confirmation_horizon=2), 1, 500.0)
-    held_out = Evaluation("selection", (500.0,) * 20)
-    drifting, less, hardly = (Evaluation("confirmation", (500.0,) * 20, (500.0,) * 20, count) for count in (9, 2, 1))
-    assert [selection.is_solved_by(each) for each in (drifting, less, hardly)] == [False, False, True]
-    assert [selection.improves(0, held_out, each) for each in (less, drifting, hardly)] == [True, False, True]
-    assert drifting.as_plain_data()["drifting"] == 9
-    assert "drifting" not in held_out.as_plain_data()
 
 
 def test_confirming_does_not_change_training() -> None:
