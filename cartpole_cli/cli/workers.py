@@ -60,7 +60,7 @@ def asked_workers(asked: str) -> "Workers | None":
         return _ray(address or None)
     count = int(asked) if asked.isascii() and asked.isdecimal() else 0
     if not 1 <= count <= MOST:
-        raise CartpoleError(f"--workers {asked}: expected a number from 1 to {MOST:,}, ray, or ray:ADDRESS")
+        raise CartpoleError(f"--workers {asked!r}: expected a number from 1 to {MOST:,}, ray, or ray:ADDRESS")
     return None if count == 1 else LocalWorkers(count, tell)
 
 

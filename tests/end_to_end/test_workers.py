@@ -163,7 +163,7 @@ def test_a_killed_study_keeps_the_parts_that_have_ended(cartpole: Run, tmp_path:
     assert cartpole("best").code == 0
     refused = cartpole("train", "--resume", "cut", "trainer.num_steps=768")
     reason = "cannot change while its seeds are trained in parts, which have one recipe; allowed: after its end"
-    assert refused.line == f"error: trainer.num_steps=768: {reason}"
+    assert refused.line == f"error: trainer.num_steps = 768: {reason}"
     ended = cartpole("train", "--resume", "cut", "--workers", "3", "--quiet")
     assert (ended.code, ended.err) == (0, "")
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
@@ -172,7 +172,7 @@ def test_a_killed_study_keeps_the_parts_that_have_ended(cartpole: Run, tmp_path:
 
 def test_one_seed_is_not_shared_out(cartpole: Run) -> None:
     ended = cartpole("train", *RECIPE, "--workers", "2")
-    assert ended.line == "error: --workers 2: one seed is one computation; expected --seeds 2 or more beside it"
+    assert ended.line == "error: --workers 2 needs --seeds 2 or more: one seed is one computation"
     assert not Path("runs").exists()
 
 
@@ -180,7 +180,7 @@ def test_one_seed_is_not_shared_out(cartpole: Run) -> None:
 def test_what_is_no_number_of_workers_costs_a_line(words: str, cartpole: Run) -> None:
     for command in (STUDY, SWEEP):
         ended = cartpole(*command, "--workers", words)
-        assert ended.line == f"error: --workers {words}: expected a number from 1 to 1,024, ray, or ray:ADDRESS"
+        assert ended.line == f"error: --workers {words!r}: expected a number from 1 to 1,024, ray, or ray:ADDRESS"
     assert not Path("runs").exists()
 
 
