@@ -21,7 +21,7 @@ WorkersOption = Annotated[
         "--workers",
         metavar="N|ray|ray:ADDRESS",
         help="Processes of this machine that train at once, or a Ray cluster ([ray] extra): one that is started here, "
-        "or the one at ADDRESS. Default: one per core where that pays, else 1: this process alone.",
+        "or the one at ADDRESS. Default: one per core when that is faster, otherwise this process only.",
         show_default=False,
     ),
 ]

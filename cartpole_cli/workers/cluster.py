@@ -136,7 +136,7 @@ class RayWorkers:
                 continue
             differences = _differences(json.loads(_surroundings()), there)
             if differences:
-                self._tell(f"note: node {name} is not used: {differences}; its numbers would be others")
+                self._tell(f"note: node {name} is not used: {differences}; its numbers would differ")
             else:
                 self._free[node], self._addresses[node] = int(nodes[node]["Resources"]["CPU"]), name
         if not self._free:
