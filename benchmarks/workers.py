@@ -63,7 +63,7 @@ def _tell_of_one_worker(steps_per_second: float) -> None:
     for _ in range(5):
         with tempfile.TemporaryDirectory() as folder, LocalWorkers(1, print) as workers:
             recipe = load_recipe(find_recipe("ppo"), [*NOTHING, "trainer.num_seeds=2"])
-            name = {"recipe_name": "ppo", "runs_dir": Path(folder), "name": "nothing"}
+            name = {"recipe_name": "ppo", "runs_dir": Path(folder), "name": "nothing", "tell": print}
             with StudyInParts.create(recipe, device=choose_device("cpu"), **name) as study:
                 started = time.perf_counter()
                 said = list(workers.run(TRAIN, [study.job([0, 1])]))

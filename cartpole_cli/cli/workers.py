@@ -21,7 +21,7 @@ WorkersOption = Annotated[
         "--workers",
         metavar="N|ray|ray:ADDRESS",
         help="Processes of this machine that train at once, or a Ray cluster ([ray] extra): one that is started here, "
-        "or the one at ADDRESS. Default: one per core where that pays, else 1: this process alone.",
+        "or the one at ADDRESS. Default: one per core when that is faster, otherwise this process only.",
         show_default=False,
     ),
 ]
@@ -60,7 +60,7 @@ def asked_workers(asked: str) -> "Workers | None":
         return _ray(address or None)
     count = int(asked) if asked.isascii() and asked.isdecimal() else 0
     if not 1 <= count <= MOST:
-        raise CartpoleError(f"--workers {asked}: expected a number from 1 to {MOST:,}, ray, or ray:ADDRESS")
+        raise CartpoleError(f"--workers {asked!r}: expected a number from 1 to {MOST:,}, ray, or ray:ADDRESS")
     return None if count == 1 else LocalWorkers(count, tell)
 
 

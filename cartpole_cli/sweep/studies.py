@@ -87,7 +87,9 @@ class Studies:
         directory = self._folder.study(finalist.name)
         if has_parts(directory):
             before = manifest_of(directory.path)
-            return StudyInParts(finalist.recipe, directory, device=self._device, recipe_name=None, before=before)
+            return StudyInParts(
+                finalist.recipe, directory, device=self._device, recipe_name=None, tell=self._tell, before=before
+            )
         with doing(directory.path, "removed"):
             if directory.path.exists():
                 shutil.rmtree(directory.path)
@@ -97,6 +99,7 @@ class Studies:
             recipe_name=self._recipe_name,
             runs_dir=self._folder.path,
             name=finalist.name,
+            tell=self._tell,
         )
 
     def _begun(self, finalist: Finalist) -> Resumable | None:

@@ -43,6 +43,10 @@ class RayWorkers:
     def count(self) -> int:
         return max(1, sum(self._free.values()))
 
+    def __str__(self) -> str:
+        where = "a Ray cluster of this machine" if self._address is None else f"the Ray cluster at {self._address}"
+        return f"{self.count} on {where}"
+
     def __enter__(self) -> "RayWorkers":
         with ExitStack() as cluster:
             self._connect(self._address or cluster.enter_context(private_cluster()))
@@ -61,6 +65,7 @@ class RayWorkers:
         """As `Workers.run`."""
         waiting, tries, left = deque(range(len(jobs))), [0] * len(jobs), len(jobs)
         under_way: dict[Any, tuple[int, str]] = {}
+        shares = [0.0] * len(jobs)
         between = max(SECONDS_BETWEEN_LOOKS, self.count / SHARES_PER_SECOND)
 
         def hand_out() -> None:
@@ -76,6 +81,9 @@ class RayWorkers:
             if not under_way and not self._doubts:
                 raise CartpoleError("--workers ray: no node of the cluster is left")
             ready, _ = ray.wait([*under_way, *self._doubts], num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
+            if not ready and under_way:
+                place, _ = next(iter(under_way.values()))
+                yield place, shares[place]
             for answer in ready:
                 if answer in self._doubts:
                     self._decide(answer)
@@ -100,7 +108,8 @@ class RayWorkers:
                     hand_out()  # before the result is looked at, so that nobody waits
                     yield place, frame.content
                 else:
-                    yield place, float(frame.content)
+                    shares[place] = float(frame.content)
+                    yield place, shares[place]
 
     def _connect(self, address: str) -> None:
         try:
@@ -127,7 +136,7 @@ class RayWorkers:
                 continue
             differences = _differences(json.loads(_surroundings()), there)
             if differences:
-                self._tell(f"note: node {name} is not used: {differences}; its numbers would be others")
+                self._tell(f"note: node {name} is not used: {differences}; its numbers would differ")
             else:
                 self._free[node], self._addresses[node] = int(nodes[node]["Resources"]["CPU"]), name
         if not self._free:

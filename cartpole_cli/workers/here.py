@@ -11,6 +11,9 @@ class Here:
 
     count = 1
 
+    def __str__(self) -> str:
+        return "this process"
+
     def __enter__(self) -> "Here":
         return self
 

@@ -14,7 +14,8 @@ from cartpole_cli.errors import CartpoleError
 from cartpole_cli.workers.frames import ERROR, JOB, RESULT, Frame, read, write
 from cartpole_cli.workers.interface import MAX_TRIES, Lost, Said
 
-SECONDS_TO_LEAVE = 2.0
+SECONDS_TO_LEAVE, SECONDS_BETWEEN_LOOKS = 2.0, 0.5
+"""Of looks at whoever asks, who may want to stop."""
 
 
 def cores() -> int:
@@ -35,6 +36,9 @@ class LocalWorkers:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._heard: queue.SimpleQueue[tuple[subprocess.Popen[bytes], Frame | None]] = queue.SimpleQueue()
 
+    def __str__(self) -> str:
+        return f"{self.count} processes"
+
     def __enter__(self) -> "LocalWorkers":
         return self
 
@@ -52,7 +56,7 @@ class LocalWorkers:
         """As `Workers.run`. If it is left before its end, the processes have to be ended, too."""
         waiting, tries = deque(range(len(jobs))), [0] * len(jobs)
         under_way: dict[subprocess.Popen[bytes], int] = {}
-        idle, left = list(self._processes), len(jobs)
+        idle, left, shares = list(self._processes), len(jobs), [0.0] * len(jobs)
 
         def hand_out() -> None:
             while waiting and len(under_way) < self.count:
@@ -63,7 +67,12 @@ class LocalWorkers:
 
         while left:
             hand_out()
-            process, frame = self._heard.get()
+            try:
+                process, frame = self._heard.get(timeout=SECONDS_BETWEEN_LOOKS)
+            except queue.Empty:
+                place = next(iter(under_way.values()))
+                yield place, shares[place]
+                continue
             if process not in under_way:
                 continue  # it was lost while it had nothing to do
             place = under_way[process]
@@ -84,7 +93,8 @@ class LocalWorkers:
                 hand_out()  # before the result is looked at, so that nobody waits
                 yield place, frame.content
             else:
-                yield place, float(frame.content)
+                shares[place] = float(frame.content)
+                yield place, shares[place]
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "cartpole_cli.workers.process"]
