@@ -13,7 +13,7 @@ from cartpole_cli.cli.completion import complete_device, complete_override, comp
 from cartpole_cli.cli.signals import EXIT_INTERRUPTED, STOPPING, STOPPING_WORKERS, stop_on_signal
 from cartpole_cli.cli.streams import tell
 from cartpole_cli.cli.train_outcome import as_argument
-from cartpole_cli.cli.workers import WorkersOption, asked_workers, workers_of
+from cartpole_cli.cli.workers import WorkersOption, announce, asked_workers, workers_of
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def _run(
     from cartpole_cli.workers.here import Here
 
     asked_for = (None if asked is None else asked_workers(asked)) or Here()
+    announce(asked_for, partial(_print, console))
     with asked_for:
         work = open_sweep()
         if search is None:

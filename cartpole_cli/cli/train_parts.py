@@ -11,6 +11,7 @@ from cartpole_cli.cli.signals import EXIT_INTERRUPTED, STOPPING_WORKERS, stop_on
 from cartpole_cli.cli.streams import tell
 from cartpole_cli.cli.train_outcome import as_argument
 from cartpole_cli.cli.train_report import report, say, seeds_in_words
+from cartpole_cli.cli.workers import announce
 from cartpole_cli.errors import CartpoleError, printable
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def opened(recipe: "Recipe", directory: "RunDirectory", device_name: str, _: "to
     from cartpole_cli.workers.study import StudyInParts
 
     before = manifest_of(directory.path)
-    name, there = str(before.get("recipe")), choose_device(device_name)
+    name, there = before.get("recipe"), choose_device(device_name)
+    name = name if isinstance(name, str) else None
     return StudyInParts(recipe, directory, device=there, recipe_name=name, tell=tell, before=before)
 
 
@@ -79,6 +81,7 @@ def by_workers(
     from cartpole_cli.workers.here import Here
 
     workers = workers or Here()
+    announce(workers, partial(say, console))
     with workers:
         study = open_study(set_up_torch(recipe.trainer))
         chosen = "" if asked else " (--workers chooses)"

@@ -1,5 +1,6 @@
 """`--workers`: how many processes, or which cluster, and what is chosen if nobody says."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,12 @@ def asked_workers(asked: str) -> "Workers | None":
     if not 1 <= count <= MOST:
         raise CartpoleError(f"--workers {asked!r}: expected a number from 1 to {MOST:,}, ray, or ray:ADDRESS")
     return None if count == 1 else LocalWorkers(count, tell)
+
+
+def announce(workers: "Workers", say: Callable[[str], None]) -> None:
+    """What is to be said before they begin: where that takes long, that it does."""
+    if workers.seconds_to_begin > 1:
+        say(f"workers: connecting to Ray takes about {workers.seconds_to_begin} s")
 
 
 def _ray(address: str | None) -> "Workers":

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from cartpole_cli.deploy.layers import Layers, layers_of, let_out
+from cartpole_cli.deploy.layers import Activation, Layers, Squash, layers_of, let_out
 from cartpole_cli.deploy.template import LIMITS, ascii_json, data_of, fill
 from cartpole_cli.deploy.verify import Verification
 
 TEMPLATE = "policy.h"
-ACTIVATIONS = ("relu", "tanh")
-SQUASHES = ("none", "clip", "tanh")
+ACTIVATIONS: tuple[Activation, ...] = ("relu", "tanh")
+SQUASHES: tuple[Squash, ...] = ("none", "clip", "tanh")
 PER_LINE = 8
 ESCAPED = re.compile(r'[\\"?]')
 """A string's end, its escapes, and what two question marks would begin."""
@@ -46,8 +46,8 @@ def read_c(text: str) -> tuple[Layers, dict[str, Any]]:
         trig=bool(int(data["TRIG"])),
         magnification=tuple(_floats(data["MAGNIFICATION"])),
         sizes=tuple(map(int, data["SIZES"].split(","))),
-        activation=ACTIVATIONS[int(data["TANH"])],  # type: ignore[arg-type]
-        squash=SQUASHES[int(data["SQUASH"])],  # type: ignore[arg-type]
+        activation=ACTIVATIONS[int(data["TANH"])],
+        squash=SQUASHES[int(data["SQUASH"])],
         center=_floats(data["CENTER"])[0],
         half_range=_floats(data["HALF_RANGE"])[0],
         numbers=np.array(_floats(data["NUMBERS"]), np.float32),

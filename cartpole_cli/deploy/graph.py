@@ -92,7 +92,7 @@ def _layer(nodes: _Nodes, x: str, layer: nn.Module) -> str:
         case nn.ReLU():
             return nodes.add("Relu", x)
         case _:
-            raise NotImplementedError(f"a layer of another kind: {type(layer).__name__}")
+            raise NotImplementedError(f"{type(layer).__name__}: a new kind of layer has to be written here, too")
 
 
 def _head(nodes: _Nodes, x: str, head: CategoricalHead | GaussianHead) -> str:

@@ -17,6 +17,8 @@ from cartpole_cli.policy.action_heads import GaussianHead
 from cartpole_cli.policy.features import FineFeatures, ScaledFeatures, TrigFeatures
 from cartpole_cli.policy.network import OBSERVATION_LIMIT, PolicyNetwork, StackedLinear
 
+Activation = Literal["tanh", "relu"]
+Squash = Literal["none", "clip", "tanh"]
 ROWS_AT_ONCE = 200
 """As many as a processor's cache has room for."""
 
@@ -33,8 +35,8 @@ class Layers:
     """With four numbers: behind these comes tanh of each of the first four times its number."""
     sizes: tuple[int, ...]
     """How many numbers go in, how many units each hidden layer has, how many numbers come out."""
-    activation: Literal["tanh", "relu"]
-    squash: Literal["none", "clip", "tanh"]
+    activation: Activation
+    squash: Squash
     """What is done to the last layer's number: nothing to logits; a force is brought within -1 and 1."""
     center: float
     half_range: float
@@ -54,7 +56,8 @@ class Layers:
 
 def layers_of(policy: PolicyNetwork) -> Layers:
     """The numbers of a cart-pole's policy with S = 1."""
-    scale, trig, magnification, activation = [1.0] * OBSERVATION_SIZE, False, [], "tanh"
+    scale, trig, magnification = [1.0] * OBSERVATION_SIZE, False, []
+    activation: Activation = "tanh"
     units: list[NDArray[Any]] = []
     for layer in policy.torso:
         match layer:
@@ -67,14 +70,14 @@ def layers_of(policy: PolicyNetwork) -> Layers:
             case nn.Tanh() | nn.ReLU():
                 activation = "tanh" if isinstance(layer, nn.Tanh) else "relu"
             case _:
-                raise NotImplementedError(f"a layer of another kind: {type(layer).__name__}")
+                raise NotImplementedError(f"{type(layer).__name__}: a new kind of layer has to be written here, too")
     force = policy.head if isinstance(policy.head, GaussianHead) else None
     return Layers(
         scale=tuple(scale),
         trig=trig,
         magnification=tuple(magnification),
         sizes=(units[0].shape[1] - 1, *(layer.shape[0] for layer in units)),
-        activation=activation,  # type: ignore[arg-type]
+        activation=activation,
         squash=force.squash if force else "none",
         center=force.center.item() if force else 0.0,
         half_range=force.half_range.item() if force else 1.0,

@@ -1,11 +1,11 @@
 """Studies whose seeds are trained in parts by workers."""
 
 import json
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,8 +65,9 @@ class StudyInParts:
         self._recipe_name = recipe_name
         spent = Reader().number((before or {}).get("seconds"), "seconds", 0.0) or 0.0
         self._started = time.perf_counter() - spent
-        new = new_manifest(recipe, recipe_name, device)
-        self._manifest = resumed_manifest(before, recipe, device) if before else new
+        self._manifest = (
+            resumed_manifest(before, recipe, device) if before else new_manifest(recipe, recipe_name, device)
+        )
         self._lock = FolderLock(directory.path)
         try:
             clear_scratch(directory)
@@ -96,11 +97,8 @@ class StudyInParts:
         import_module_of(recipe.environment.id)
         suffix = f"x{recipe.trainer.num_seeds}"
         directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
-        try:
+        with directory.gone_on_failure():
             return cls(recipe, directory, device=device, recipe_name=recipe_name, tell=tell)
-        except CartpoleError:
-            shutil.rmtree(directory.path, ignore_errors=True)  # it is a moment old: the name is free again
-            raise
 
     def __enter__(self) -> "StudyInParts":
         return self
@@ -108,11 +106,10 @@ class StudyInParts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with suppress(CartpoleError):  # what ended the study is the news
             if self.summary is None:
                 self._write_manifest("interrupted" if kind is None or kind in STOPPED else "failed")
-        finally:
-            self._lock.release()
+        self._lock.release()
 
     @property
     def missing(self) -> list[int]:
@@ -146,9 +143,8 @@ class StudyInParts:
 
     def finish(self) -> None:
         """Make one study of its parts, and close the books."""
-        manifest = self._manifest
         state = join(self.directory, self.parts, self._seconds)
-        whole = Resumable(self.directory, self.recipe, state, None, manifest, True, (), ())
+        whole = Resumable(self.directory, self.recipe, state, None, self._manifest, True, (), ())
         summary = whole.summary()
         assert isinstance(summary, StudySummary)
         write_json(self.directory.study, summary.as_plain_data())

@@ -50,7 +50,16 @@ process.main()
 
 
 @pytest.fixture
-def long_sweep() -> Iterator["subprocess.Popen[bytes]"]:
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files are."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def long_sweep(scratch: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A search by two workers that takes minutes, when both are at work."""
     command = [*COMMAND, *LONG, "--workers", "2", "--name", "s"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -74,7 +83,7 @@ def odd_worker(folder: Path, *, seconds: float) -> str:
     """A Python that kills itself, after so many seconds, at trial 2, and at the second seed of a study."""
     (folder / "odd.py").write_text(ODD_WORKER.replace("SECONDS", str(seconds)))
     executable = folder / "python"
-    executable.write_text(f"#!/bin/sh\nexec {sys.executable} {folder}/odd.py\n")
+    executable.write_text(f'#!/bin/sh\nexec {sys.executable} {folder}/odd.py "$3"\n')
     executable.chmod(0o755)
     return str(executable)
 
@@ -125,7 +134,7 @@ def test_a_lost_workers_work_is_done_again(cartpole: Run) -> None:
     assert content(Path("runs/two").absolute()) == content(Path("runs/one").absolute())
 
 
-def test_no_worker_outlives_a_killed_driver(long_sweep: "subprocess.Popen[bytes]", cartpole: Run) -> None:
+def test_no_worker_outlives_a_killed_driver(long_sweep: "subprocess.Popen[bytes]", scratch: Path) -> None:
     workers = workers_of(long_sweep.pid)
     assert len(workers) == 2
     long_sweep.kill()
@@ -134,9 +143,10 @@ def test_no_worker_outlives_a_killed_driver(long_sweep: "subprocess.Popen[bytes]
     assert not any(map(alive, workers))
     assert json.loads(Path("runs/s/run.json").read_text())["status"] == "running"
     assert not Path("runs/s/trials.jsonl").exists()
+    assert not list(scratch.iterdir())
 
 
-def test_ctrl_c_ends_them_all_and_says_how_to_go_on(long_sweep: "subprocess.Popen[bytes]") -> None:
+def test_ctrl_c_ends_them_all_and_says_how_to_go_on(long_sweep: "subprocess.Popen[bytes]", scratch: Path) -> None:
     workers = workers_of(long_sweep.pid)
     long_sweep.send_signal(signal.SIGINT)
     _, told = long_sweep.communicate(timeout=30)
@@ -144,6 +154,7 @@ def test_ctrl_c_ends_them_all_and_says_how_to_go_on(long_sweep: "subprocess.Pope
     assert told.splitlines()[-1] == b"interrupted; to go on: cartpole sweep --resume runs/s"
     assert b"Traceback" not in told
     wait_for(lambda: not any(map(alive, workers)), 2)
+    assert not list(scratch.iterdir())
 
 
 def test_a_killed_study_keeps_the_parts_that_have_ended(cartpole: Run, tmp_path: Path) -> None:
