@@ -3,8 +3,8 @@
     python benchmarks/workers.py                     # 256 seeds, 1 and 2 processes, three times in turn
     python benchmarks/workers.py --ray               # and on a private Ray cluster
 
-The other tables are of one worker (from its start until it has done a job that is nothing, and its memory then; what the
-driver does with a result, and how large that is; from how many env steps on two processes end before one), of what a
+The other tables are of one worker (from its start until it has done a job that is nothing, and its memory then; what
+the driver does with a result, and how large that is; from how many env steps on two processes end before one), of what a
 search does before its first job, and of Ray's driver.
 """
 
