@@ -4,8 +4,8 @@
     python benchmarks/workers.py --ray               # and on a private Ray cluster
 
 The other tables are of one worker (from its start until it has done a job that is nothing, and its memory then; what
-the driver does with a result, and how large that is; from how many env steps on two processes end before one), of what a
-search does before its first job, and of Ray's driver.
+the driver does with a result, and how large that is; from how many env steps on two processes end before one), of what
+a search does before its first job, and of Ray's driver.
 """
 
 import argparse
