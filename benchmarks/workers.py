@@ -57,16 +57,16 @@ def main() -> None:
     for workers in ways:
         ratios = [one / other for one, other in zip(seconds["1"], seconds[workers], strict=True)]
         print(f"| {workers} | {spread(seconds[workers], '.1f')} | {spread(ratios)} |")
-    _tell_of_one_worker(options.seeds * options.env_steps / statistics.median(seconds["1"]))
+    _tell_of_one_worker(options.repeats, options.seeds * options.env_steps / statistics.median(seconds["1"]))
     _tell_of_planning(options.settings)
     if options.ray:
         _tell_of_the_driver(options.jobs)
 
 
-def _tell_of_one_worker(steps_per_second: float) -> None:
+def _tell_of_one_worker(repeats: int, steps_per_second: float) -> None:
     """What it costs to start, and what the driver does with what it sends."""
     starts, memories, parcels, driving = [], [], [], []
-    for _ in range(5):
+    for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder, LocalWorkers(1, print) as workers:
             recipe = load_recipe(find_recipe("ppo"), [*NOTHING, "trainer.num_seeds=2"])
             name = {"recipe_name": "ppo", "runs_dir": Path(folder), "name": "nothing", "tell": print}

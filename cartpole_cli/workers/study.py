@@ -1,6 +1,7 @@
 """Studies whose seeds are trained in parts by workers."""
 
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -62,7 +63,7 @@ class StudyInParts:
     ) -> None:
         self.recipe, self.directory, self.device = recipe, directory, device
         self.summary: StudySummary | None = None
-        self._recipe_name = recipe_name
+        self._recipe_name, self._is_new = recipe_name, before is None
         spent = Reader().number((before or {}).get("seconds"), "seconds", 0.0) or 0.0
         self._started = time.perf_counter() - spent
         self._manifest = (
@@ -110,6 +111,8 @@ class StudyInParts:
             if self.summary is None:
                 self._write_manifest("interrupted" if kind is None or kind in STOPPED else "failed")
         self._lock.release()
+        if isinstance(error, CartpoleError) and self._is_new and not self.parts:
+            shutil.rmtree(self.directory.path, ignore_errors=True)  # nothing came of it: the name is free again
 
     @property
     def missing(self) -> list[int]:

@@ -16,3 +16,5 @@ CUT_SHORT = {
     "unbreakable": ONLY_RUN,
     "unbreakable-discrete": ONLY_RUN,
 }
+TRAINED = [name for name in RECIPES if CUT_SHORT.get(name) != ONLY_RUN]
+"""Those that balance."""

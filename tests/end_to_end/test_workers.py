@@ -208,7 +208,7 @@ def test_a_run_that_one_process_began_is_not_shared_out(cartpole: Run) -> None:
 
 
 def test_what_a_job_raises_is_told_in_a_line() -> None:
-    with LocalWorkers(2, print) as workers, pytest.raises(CartpoleError, match="JSONDecodeError"):
+    with LocalWorkers(1, print) as workers, pytest.raises(CartpoleError, match="JSONDecodeError"):
         list(workers.run("cartpole_cli.sweep.trials:compute", [b"not a job"] * 3))
 
 
@@ -223,23 +223,23 @@ def test_a_job_that_no_worker_survives_is_tried_three_times(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("no_worker_survives")
 def test_a_search_goes_on_without_a_trial_that_no_worker_survives(cartpole: Run) -> None:
-    ended = cartpole(*SWEEP, "--finalists", "0", "--workers", "5", "--name", "s", "--json")
+    ended = cartpole(*SWEEP, "--trials", "3", "--finalists", "0", "--workers", "3", "--name", "s", "--json")
     assert ended.code == 0
     assert "its work is given up" in ended.err
     trials = [json.loads(line) for line in Path("runs/s/trials.jsonl").read_text().splitlines()]
     assert [trial["trial"] for trial in trials if trial["score"] is None] == [2]
     assert [seed["status"] for seed in trials[2]["seeds"]] == ["lost", "lost"]
-    assert len([trial for trial in trials if trial["score"] is not None]) == 4
+    assert len([trial for trial in trials if trial["score"] is not None]) == 2
 
 
 @pytest.mark.usefixtures("no_worker_survives")
 def test_a_study_without_some_seeds_has_failed_and_can_be_gone_on_with(
     cartpole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = cartpole(*STUDY, "--workers", "3", "--name", "s", "--quiet")
+    ended = cartpole(*STUDY, "--workers", "2", "--name", "s", "--quiet")
     assert ended.code == 2
     reason = "lost: the worker died, 3 times; is there enough memory?"
-    assert ended.err.splitlines()[-1] == f"error: runs/s: seeds 4 to 5: {reason}"
+    assert ended.err.splitlines()[-1] == f"error: runs/s: seeds 4 to 6: {reason}"
     assert json.loads(Path("runs/s/run.json").read_text())["status"] == "failed"
     monkeypatch.setattr("cartpole_cli.workers.local.sys.executable", COMMAND[0])
     assert cartpole("train", "--resume", "s", "--quiet").code == 0
