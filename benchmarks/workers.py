@@ -3,8 +3,9 @@
     python benchmarks/workers.py                     # 256 seeds, 1 and 2 processes, three times in turn
     python benchmarks/workers.py --ray               # and on a private Ray cluster
 
-The second table is of one worker: from its start until it has done a job that is nothing, and its memory then; what the
-driver does with a result, and how large that is; and from how many env steps on two processes end before one.
+The other tables are of one worker (from its start until it has done a job that is nothing, and its memory then; what
+the driver does with a result, and how large that is; from how many env steps on two processes end before one), of what
+a search does before its first job, and of Ray's driver.
 """
 
 import argparse
@@ -15,11 +16,14 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from sweep import SPACE
 from timing import CARTPOLE, circumstances, run, spread
 
 from cartpole_cli.libraries import quiet_ray
 from cartpole_cli.recipe.files import find_recipe, load_recipe
-from cartpole_cli.sweep.trials import COMPUTE, Planned, job_of, trials_of
+from cartpole_cli.sweep.sampler import settings_of
+from cartpole_cli.sweep.search import make_search
+from cartpole_cli.sweep.trials import COMPUTE, Planned, grouped, job_of, trials_of
 from cartpole_cli.training.build import choose_device
 from cartpole_cli.workers.local import LocalWorkers
 from cartpole_cli.workers.study import TRAIN, StudyInParts
@@ -34,6 +38,7 @@ def main() -> None:
     parser.add_argument("--env-steps", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--settings", type=int, default=4_000, help="to draw and check, to time that")
     parser.add_argument("--jobs", type=int, default=400, help="of next to nothing, to time Ray's driver")
     options = parser.parse_args()
     ways = ["1", "2", *(["ray"] if options.ray else [])]
@@ -52,18 +57,19 @@ def main() -> None:
     for workers in ways:
         ratios = [one / other for one, other in zip(seconds["1"], seconds[workers], strict=True)]
         print(f"| {workers} | {spread(seconds[workers], '.1f')} | {spread(ratios)} |")
-    _tell_of_one_worker(options.seeds * options.env_steps / statistics.median(seconds["1"]))
+    _tell_of_one_worker(options.repeats, options.seeds * options.env_steps / statistics.median(seconds["1"]))
+    _tell_of_planning(options.settings)
     if options.ray:
         _tell_of_the_driver(options.jobs)
 
 
-def _tell_of_one_worker(steps_per_second: float) -> None:
+def _tell_of_one_worker(repeats: int, steps_per_second: float) -> None:
     """What it costs to start, and what the driver does with what it sends."""
     starts, memories, parcels, driving = [], [], [], []
-    for _ in range(5):
+    for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder, LocalWorkers(1, print) as workers:
             recipe = load_recipe(find_recipe("ppo"), [*NOTHING, "trainer.num_seeds=2"])
-            name = {"recipe_name": "ppo", "runs_dir": Path(folder), "name": "nothing"}
+            name = {"recipe_name": "ppo", "runs_dir": Path(folder), "name": "nothing", "tell": print}
             with StudyInParts.create(recipe, device=choose_device("cpu"), **name) as study:
                 started = time.perf_counter()
                 said = list(workers.run(TRAIN, [study.job([0, 1])]))
@@ -80,6 +86,20 @@ def _tell_of_one_worker(steps_per_second: float) -> None:
     print(f"| result of a seed | {statistics.median(parcels) / 1024:,.0f} KiB |")
     print(f"| the driver's time for it | {1000 * statistics.median(driving):.1f} ms |")
     print(f"| two end before one from | {2 * start * steps_per_second / 1e6:,.1f} million env steps of ppo on |")
+
+
+def _tell_of_planning(num_settings: int) -> None:
+    """What a search does before its first job, for each of its settings."""
+    search = make_search(None, "ppo", SPACE, {"trials": num_settings, "seeds": 10})
+    started, before = time.perf_counter(), _mebibytes(os.getpid())
+    settings = settings_of(search, range(num_settings), ())
+    planned = [Planned(number, each, search.space.recipe_of(each)) for number, each in enumerate(settings)]
+    groups = grouped(planned, 10)
+    jobs = [job_of(group, range(10), "mean_held_out", "cpu") for group in groups]
+    each, size = (time.perf_counter() - started) / num_settings, _mebibytes(os.getpid()) - before
+    print(f"\n| a search of {num_settings:,} settings, {len(jobs)} jobs | |\n|---|---|")
+    print(f"| to draw and check a setting | {1000 * each:.1f} ms |")
+    print(f"| to keep it | {1024 * size / num_settings:.1f} KiB |")
 
 
 def _tell_of_the_driver(num_jobs: int) -> None:

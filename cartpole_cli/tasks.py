@@ -41,10 +41,28 @@ def swing_up_reward(x: Any, cos: Any, theta_dot: Any, position_limit: float) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class Costs:
+    """Weights of what is subtracted from a reward in each step."""
+
+    effort: float = 0.0
+    change: float = 0.0
+    distance: float = 0.0
+
+    def __call__(self, force: Any, before: Any, offset: Any) -> Any:
+        """effort |f| + change |f - f'| / 2 + distance |o|, of tensors or floats.
+
+        Args:
+            force, before: what acts, and what acted in the step before, in units of the largest force.
+            offset: x in units of the position limit.
+        """
+        return self.effort * abs(force) + self.change / 2 * abs(force - before) + self.distance * abs(offset)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What an episode asks for: it fails beyond `position_limit` (m) or `angle_limit` (rad).
 
-    `reward` is of x, cos theta, theta_dot and the position limit; None: 1 for every step.
+    `reward` is of x, cos theta, theta_dot and the position limit, less the costs; None: 1 for every step.
     """
 
     id: TaskId
@@ -54,6 +72,7 @@ class Task:
     angle_limit: float
     start: Literal["balance", "hanging"]
     reward: Callable[[Any, Any, Any, float], Any] | None
+    costs: Costs = Costs()
 
     @property
     def counts_steps(self) -> bool:

@@ -144,3 +144,8 @@ def train_tiny(runs_dir: Path, name: str, *changes: str) -> None:
     """A tiny run of that name in that folder."""
     options = ("--recipe", "ppo", "--runs-dir", str(runs_dir), "--name", name, "--quiet")
     assert command("train", *options, *TINY, *changes) == 0
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}

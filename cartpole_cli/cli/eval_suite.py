@@ -12,11 +12,30 @@ from cartpole_cli.cli.words import count
 from cartpole_cli.errors import CartpoleError
 
 BAR_WIDTH = 20
-DISPENSABLE = ("recovers in", "upright", "", "on rail", "95 % interval", "episodes")
+MOTION = (
+    ("effort", "effort", 2, " N"),
+    ("switches", "switches_per_second", 1, "/s"),
+    ("jerk", "jerk", 1, " N/s"),
+    ("distance", "distance", 2, " m"),
+)
+DISPENSABLE = (
+    "jerk",
+    "distance",
+    "switches",
+    "effort",
+    "recovers in",
+    "upright",
+    "",
+    "on rail",
+    "95 % interval",
+    "episodes",
+)
 LEGEND = (
     "stands: within 20 degrees of upright and 5 m of the middle all through the last 5 s; on rail: never beyond 5 m",
     "upright: share of the time; recovers in: longest time without a steady pole (upright for 1 s on end), where it "
     "stands",
+    "after the first 5 s: effort: mean |force|; switches: changes of its sign; jerk: mean |change of force|; distance: "
+    "mean |x|",
     "overall: mean of the conditions' shares that stand; intervals: 95 %",
 )
 
@@ -94,6 +113,10 @@ def _columns(report: dict[str, Any], utf: bool) -> list[Column]:
         Column("95 % interval", True, [_interval(overall), *(_interval(row["stands"]) for row in rows)]),
         Column("on rail", True, ["", *(_percent(row["on_rail"]) for row in rows)]),
         Column("upright", True, ["", *(_percent(row["upright"]) for row in rows)]),
+        *(
+            Column(heading, True, ["", *(f"{row[key]['value']:.{places}f}{unit}" for row in rows)])
+            for heading, key, places, unit in MOTION
+        ),
         Column("recovers in", True, ["", *("-" if each is None else f"{each['value']:.1f} s" for each in recovery)]),
     ]
 

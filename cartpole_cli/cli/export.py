@@ -30,7 +30,7 @@ def export(
             help="onnx, js (an ES module without dependencies) or c (a C99 header); again for several.",
             autocompletion=complete_format,
         ),
-    ] = ["onnx"],  # noqa: B006
+    ] = ["onnx"],  # noqa: B006  # so that --help shows it; nobody changes it
     output: Annotated[
         Path | None, typer.Option(help="The file to write, of one format; default: beside the checkpoint.")
     ] = None,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cartpole_cli.cli.completion import complete_device, complete_override, complete_recipe, complete_run
-from cartpole_cli.cli.signals import EXIT_INTERRUPTED, stop_on_signal
+from cartpole_cli.cli.signals import EXIT_INTERRUPTED, STOPPING, STOPPING_WORKERS, stop_on_signal
 from cartpole_cli.cli.streams import tell
 from cartpole_cli.cli.train_outcome import as_argument
-from cartpole_cli.cli.workers import WorkersOption, asked_workers, workers_of
+from cartpole_cli.cli.workers import WorkersOption, announce, asked_workers, workers_of
 from cartpole_cli.errors import CartpoleError, memory_asked, printable
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def _run(
     from cartpole_cli.workers.here import Here
 
     asked_for = (None if asked is None else asked_workers(asked)) or Here()
+    announce(asked_for, partial(_print, console))
     with asked_for:
         work = open_sweep()
         if search is None:
@@ -193,7 +194,7 @@ def _usual_workers(work: "Sweep", console: "Console") -> "Workers":
     members = work.search.num_trials * work.search.settings.seeds
     workers = workers_of(None, work.search.recipe, members)
     if workers is not None:
-        _print(console, f"workers: {workers.count} (--workers chooses)")
+        _print(console, f"workers: {workers} (--workers chooses)")
     return workers or Here()
 
 
@@ -223,7 +224,8 @@ def _follow(work: "Sweep", workers: "Workers", console: "Console") -> None:
     if work.search.recipe.logger.type != "disabled":
         tell("note: trials are not logged to W&B; finalists are")
     display = SweepDisplay(console, work.search.num_trials)
-    with work, stop_on_signal(work.request_stop, display.acknowledge), display:
+    text = STOPPING if workers.count == 1 else STOPPING_WORKERS
+    with work, stop_on_signal(work.request_stop, display.acknowledge, text), display:
         for progress in work.run(workers):
             display.see(progress)
 

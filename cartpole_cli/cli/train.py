@@ -98,11 +98,12 @@ def _beginning(recipe: "Recipe", recipe_name: str, runs_dir: Path, name: str | N
 
 def _going_on(resume: str, runs_dir: Path, changes: list[str], workers: str | None) -> "tuple[Recipe, Start]":
     """How a run goes on: as it began."""
-    from cartpole_cli.cli.train_parts import by_workers, study_in_parts
+    from cartpole_cli.cli.train_parts import by_workers, opened, study_in_parts
     from cartpole_cli.cli.workers import workers_of
     from cartpole_cli.runs.find import find_run
     from cartpole_cli.runs.parts import has_parts
     from cartpole_cli.runs.resume import load_resumable
+    from cartpole_cli.workers.interface import MEMBERS_AT_ONCE
 
     directory = find_run(resume, runs_dir)
     if has_parts(directory):
@@ -112,7 +113,12 @@ def _going_on(resume: str, runs_dir: Path, changes: list[str], workers: str | No
     run = load_resumable(resume, runs_dir, changes)
     if run.has_ended:
         return run.recipe, partial(_tell_ended, run)
-    if workers not in {None, "1"}:
+    if run.state is None and run.recipe.trainer.num_seeds > 1:
+        chosen = workers_of(workers, run.recipe, run.recipe.trainer.num_seeds, at_once=MEMBERS_AT_ONCE)
+        if chosen is not None:  # none of its seeds is trained yet
+            open_study = partial(opened, run.recipe, directory, run.recipe.trainer.device)
+            return run.recipe, partial(by_workers, run.recipe, open_study, chosen, workers)
+    elif workers not in {None, "1"}:
         raise CartpoleError(f"{run.directory.path}: one process began it, and goes on with it: leave out --workers")
     return run.recipe, partial(_run, run.recipe, partial(_resumed, run))
 

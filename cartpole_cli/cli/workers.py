@@ -1,5 +1,6 @@
 """`--workers`: how many processes, or which cluster, and what is chosen if nobody says."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
     from cartpole_cli.workers.interface import Workers
 
 MOST = 1_024
-PAYS_FROM = 10_000_000
-"""Env steps, about a minute of one core: what takes less is not made shorter by processes that begin with seconds."""
+PAYS_FROM = 3_000_000
+"""Env steps, about a minute of one core: ten times what two processes take to end before one."""
 WorkersOption = Annotated[
     str | None,
     typer.Option(
         "--workers",
         metavar="N|ray|ray:ADDRESS",
         help="Processes of this machine that train at once, or a Ray cluster ([ray] extra): one that is started here, "
-        "or the one at ADDRESS. Default: one per core where that pays, else 1: this process alone.",
+        "or the one at ADDRESS. Default: one per core when that is faster, otherwise this process only.",
         show_default=False,
     ),
 ]
@@ -60,8 +61,14 @@ def asked_workers(asked: str) -> "Workers | None":
         return _ray(address or None)
     count = int(asked) if asked.isascii() and asked.isdecimal() else 0
     if not 1 <= count <= MOST:
-        raise CartpoleError(f"--workers {asked}: expected a number from 1 to {MOST:,}, ray, or ray:ADDRESS")
+        raise CartpoleError(f"--workers {asked!r}: expected a number from 1 to {MOST:,}, ray, or ray:ADDRESS")
     return None if count == 1 else LocalWorkers(count, tell)
+
+
+def announce(workers: "Workers", say: Callable[[str], None]) -> None:
+    """What is to be said before they begin: where that takes long, that it does."""
+    if workers.seconds_to_begin > 1:
+        say(f"workers: connecting to Ray takes about {workers.seconds_to_begin} s")
 
 
 def _ray(address: str | None) -> "Workers":

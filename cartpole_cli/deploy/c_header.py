@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from cartpole_cli.deploy.layers import Layers, layers_of, let_out
+from cartpole_cli.deploy.layers import Activation, Layers, Squash, layers_of, let_out
 from cartpole_cli.deploy.template import LIMITS, ascii_json, data_of, fill
 from cartpole_cli.deploy.verify import Verification
 
 TEMPLATE = "policy.h"
-ACTIVATIONS = ("relu", "tanh")
-SQUASHES = ("none", "clip", "tanh")
+ACTIVATIONS: tuple[Activation, ...] = ("relu", "tanh")
+SQUASHES: tuple[Squash, ...] = ("none", "clip", "tanh")
 PER_LINE = 8
 ESCAPED = re.compile(r'[\\"?]')
 """A string's end, its escapes, and what two question marks would begin."""
@@ -44,9 +44,10 @@ def read_c(text: str) -> tuple[Layers, dict[str, Any]]:
     layers = Layers(
         scale=tuple(_floats(data["SCALE"])),
         trig=bool(int(data["TRIG"])),
+        magnification=tuple(_floats(data["MAGNIFICATION"])),
         sizes=tuple(map(int, data["SIZES"].split(","))),
-        activation=ACTIVATIONS[int(data["TANH"])],  # type: ignore[arg-type]
-        squash=SQUASHES[int(data["SQUASH"])],  # type: ignore[arg-type]
+        activation=ACTIVATIONS[int(data["TANH"])],
+        squash=SQUASHES[int(data["SQUASH"])],
         center=_floats(data["CENTER"])[0],
         half_range=_floats(data["HALF_RANGE"])[0],
         numbers=np.array(_floats(data["NUMBERS"]), np.float32),
@@ -64,6 +65,7 @@ def _written(layers: Layers, golden: list[list[float]], info: dict[str, Any], co
     counts = {
         "OUTPUTS": layers.sizes[-1],
         "TRIG": int(layers.trig),
+        "MAGNIFIED": len(layers.magnification),
         "TANH": ACTIVATIONS.index(layers.activation),
         "SQUASH": SQUASHES.index(layers.squash),
         "LAYERS": len(layers.sizes) - 1,
@@ -73,6 +75,7 @@ def _written(layers: Layers, golden: list[list[float]], info: dict[str, Any], co
     texts = {
         "SIZES": ", ".join(map(str, layers.sizes)),
         "SCALE": ", ".join(map(_literal, layers.scale)),
+        "MAGNIFICATION": ", ".join(map(_literal, layers.magnification)),
         "NUMBERS": _lines(layers.numbers.tolist()),
         "GOLDEN": _lines(number for row in golden for number in row),
         "INFO": '"' + ESCAPED.sub(r"\\\g<0>", ascii_json(info)) + '"',

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from cartpole_cli.policy.action_heads import CategoricalHead, GaussianHead
-from cartpole_cli.policy.features import ScaledFeatures, TrigFeatures
+from cartpole_cli.policy.features import FineFeatures, ScaledFeatures, TrigFeatures
 from cartpole_cli.policy.network import OBSERVATION_LIMIT, PolicyNetwork, StackedLinear
 
 IR_VERSION = 10
@@ -83,12 +83,16 @@ def _layer(nodes: _Nodes, x: str, layer: nn.Module) -> str:
             theta = nodes.columns(x, 2)
             linear = nodes.add("Mul", nodes.columns(x, 0, 1, 3), nodes.constant(layer.scale))
             return nodes.add("Concat", linear, nodes.add("Sin", theta), nodes.add("Cos", theta), axis=1)
+        case FineFeatures():
+            trig = _layer(nodes, x, layer.trig)
+            magnified = nodes.add("Mul", nodes.columns(trig, 0, 1, 2, 3), nodes.constant(layer.magnification))
+            return nodes.add("Concat", trig, nodes.add("Tanh", magnified), axis=1)
         case nn.Tanh():
             return nodes.add("Tanh", x)
         case nn.ReLU():
             return nodes.add("Relu", x)
         case _:
-            raise NotImplementedError(f"a layer of another kind: {type(layer).__name__}")
+            raise NotImplementedError(f"{type(layer).__name__}: a new kind of layer has to be written here, too")
 
 
 def _head(nodes: _Nodes, x: str, head: CategoricalHead | GaussianHead) -> str:

@@ -39,6 +39,7 @@ def read_javascript(text: str) -> tuple[Layers, dict[str, Any]]:
     layers = Layers(
         scale=tuple(policy["scale"]),
         trig=policy["trig"],
+        magnification=tuple(policy["magnification"]),
         sizes=tuple(policy["sizes"]),
         activation=policy["activation"],
         squash=policy["squash"],
@@ -54,6 +55,7 @@ def numbers_of(layers: Layers) -> dict[str, Any]:
     return {
         "scale": layers.scale,
         "trig": layers.trig,
+        "magnification": layers.magnification,
         "sizes": layers.sizes,
         "activation": layers.activation,
         "squash": layers.squash,

@@ -14,9 +14,11 @@ from cartpole_cli.deploy.page_policy import OBSERVATION_SIZE, PagePolicy
 from cartpole_cli.deploy.verify import Verification
 from cartpole_cli.errors import CartpoleError, one_line
 from cartpole_cli.policy.action_heads import GaussianHead
-from cartpole_cli.policy.features import ScaledFeatures, TrigFeatures
+from cartpole_cli.policy.features import FineFeatures, ScaledFeatures, TrigFeatures
 from cartpole_cli.policy.network import OBSERVATION_LIMIT, PolicyNetwork, StackedLinear, Trunk
 
+Activation = Literal["tanh", "relu"]
+Squash = Literal["none", "clip", "tanh"]
 ROWS_AT_ONCE = 200
 """As many as a processor's cache has room for."""
 
@@ -29,10 +31,12 @@ class Layers:
     """What x, x_dot, theta and theta_dot are multiplied with; with `trig` x, x_dot and theta_dot."""
     trig: bool
     """Whether theta's sine and cosine come behind these, instead of theta."""
+    magnification: tuple[float, ...]
+    """With four numbers: behind these comes tanh of each of the first four times its number."""
     sizes: tuple[int, ...]
     """How many numbers go in, how many units each hidden layer has, how many numbers come out."""
-    activation: Literal["tanh", "relu"]
-    squash: Literal["none", "clip", "tanh"]
+    activation: Activation
+    squash: Squash
     """What is done to the last layer's number: nothing to logits; a force is brought within -1 and 1."""
     center: float
     half_range: float
@@ -56,28 +60,34 @@ def layers_of(policy: PolicyNetwork) -> Layers:
 
 
 def value_layers_of(policy: PolicyNetwork) -> Layers | None:
-    """Those of its value network, whose one output is V(observation); None if it has none."""
-    return None if policy.value_network is None else _layers_of(policy.value_network, None)
+    """Those of its value network, whose one output is V(observation); None if it has none, or sees the physics, too."""
+    if policy.value_network is None or policy.architecture.value_extras:
+        return None
+    return _layers_of(policy.value_network, None)
 
 
 def _layers_of(trunk: Trunk, force: GaussianHead | None) -> Layers:
-    scale, trig, activation = [1.0] * OBSERVATION_SIZE, False, "tanh"
+    scale, trig, magnification = [1.0] * OBSERVATION_SIZE, False, []
+    activation: Activation = "tanh"
     units: list[NDArray[Any]] = []
     for layer in trunk:
         match layer:
             case ScaledFeatures() | TrigFeatures():
                 scale, trig = layer.scale.tolist(), isinstance(layer, TrigFeatures)
+            case FineFeatures():
+                scale, trig, magnification = layer.trig.scale.tolist(), True, layer.magnification.tolist()
             case StackedLinear():
                 units.append(torch.cat([layer.bias[0], layer.weight[0]]).detach().T.cpu().numpy())
             case nn.Tanh() | nn.ReLU():
                 activation = "tanh" if isinstance(layer, nn.Tanh) else "relu"
             case _:
-                raise NotImplementedError(f"a layer of another kind: {type(layer).__name__}")
+                raise NotImplementedError(f"{type(layer).__name__}: a new kind of layer has to be written here, too")
     return Layers(
         scale=tuple(scale),
         trig=trig,
+        magnification=tuple(magnification),
         sizes=(units[0].shape[1] - 1, *(layer.shape[0] for layer in units)),
-        activation=activation,  # type: ignore[arg-type]
+        activation=activation,
         squash=force.squash if force else "none",
         center=force.center.item() if force else 0.0,
         half_range=force.half_range.item() if force else 1.0,
@@ -120,7 +130,9 @@ class LayersPolicy(PagePolicy):
         theta = state[:, 2:3]
         parts = [state[:, [0, 1, 3]], np.sin(theta), np.cos(theta)] if self._layers.trig else [state]
         parts[0] = parts[0] * scale
-        return np.concatenate(parts, axis=1)
+        features = np.concatenate(parts, axis=1)
+        magnification = np.array(self._layers.magnification, self._precision)
+        return np.concatenate([features, np.tanh(features[:, : len(magnification)] * magnification)], axis=1)
 
     def _squashed(self, sums: NDArray[Any]) -> NDArray[Any]:
         if self._layers.squash == "none":

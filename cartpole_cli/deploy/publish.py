@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +61,16 @@ def _made(
     name: str, path: Path, saved: SavedPolicy, verification: Verification, opset: int
 ) -> tuple[dict[Path, bytes], dict[str, Any]]:
     """The verified content of one format's files, and what there is to say of that format alone."""
-    match name:
-        case "onnx":
-            exported = export_onnx(verification, opset=opset, metadata=metadata_of(saved))
-            golden = path.with_name(f"{path.name}.json")
-            files = {golden: json.dumps(exported.golden).encode(), path: exported.model}
-            return files, {"opset": opset, "golden": str(golden)}
-        case "js":
-            return {path: export_javascript(verification, info_of(saved)).encode("ascii")}, {}
-        case "c":
-            return {path: export_c(verification, info_of(saved), control_hz(saved)).encode("ascii")}, {}
-        case _:
-            raise NotImplementedError(name)
+    if name == "onnx":
+        exported = export_onnx(verification, opset=opset, metadata=metadata_of(saved))
+        golden = path.with_name(f"{path.name}.json")
+        files = {golden: json.dumps(exported.golden).encode(), path: exported.model}
+        return files, {"opset": opset, "golden": str(golden)}
+    exports: dict[str, Callable[[Verification, dict[str, Any]], str]] = {
+        "js": export_javascript,
+        "c": partial(export_c, control_hz=control_hz(saved)),
+    }
+    return {path: exports[name](verification, info_of(saved)).encode("ascii")}, {}
 
 
 def _write_all(files: Mapping[Path, bytes]) -> None:

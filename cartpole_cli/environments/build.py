@@ -22,15 +22,23 @@ from cartpole_cli.recipe.environment import (
 from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD
 
 
-def build_environment(recipe: NativeEnvironment | GymnasiumEnvironment, streams: Streams) -> TrainingEnvironment:
-    """The environments a recipe trains in."""
+def build_environment(
+    recipe: NativeEnvironment | GymnasiumEnvironment, streams: Streams, *, shows_physics: bool = False
+) -> TrainingEnvironment:
+    """The environments a recipe trains in.
+
+    Args:
+        recipe: the task.
+        streams: start states, and all that is drawn.
+        shows_physics: whether a native environment's observations go on with what its episodes have drawn.
+    """
     if isinstance(recipe, GymnasiumEnvironment):
         mode, limit = recipe.vectorization_mode, recipe.max_episode_steps
         adapter = NextStepResets if mode == "vector_entry_point" else MaskedResets
         return adapter(recipe.id, mode, streams, recipe.num_envs, max_episode_steps=limit)
-    if recipe.is_gymnasiums:
+    if recipe.is_gymnasiums and not shows_physics:
         return CartPoleSimulator(streams, recipe.num_envs, recipe.task, max_episode_steps=recipe.max_episode_steps)
-    return _randomized(recipe, streams, recipe.num_envs, recipe.max_episode_steps, torch.float32)
+    return _randomized(recipe, streams, recipe.num_envs, recipe.max_episode_steps, torch.float32, shows_physics)
 
 
 def build_judge(
@@ -58,10 +66,21 @@ def build_judge(
 
 
 def _randomized(
-    recipe: NativeEnvironment, streams: Streams, num_envs: int, max_episode_steps: int, dtype: torch.dtype
+    recipe: NativeEnvironment,
+    streams: Streams,
+    num_envs: int,
+    max_episode_steps: int,
+    dtype: torch.dtype,
+    shows_physics: bool = False,
 ) -> RandomizedCartPole:
     return RandomizedCartPole(
-        streams, num_envs, recipe.task, _conditions(recipe), max_episode_steps=max_episode_steps, dtype=dtype
+        streams,
+        num_envs,
+        recipe.task,
+        _conditions(recipe),
+        max_episode_steps=max_episode_steps,
+        dtype=dtype,
+        shows_physics=shows_physics,
     )
 
 
@@ -82,12 +101,22 @@ def _conditions(recipe: NativeEnvironment) -> Conditions:
         values=values,
         change_rate=physics.change_rate,
         push_rate=disturb.push_rate,
-        push_strength=Range(*disturb.push_strength),
+        push_strength=Range(
+            *disturb.push_strength, disturb.push_distribution == "log_uniform" and disturb.push_strength[0] > 0
+        ),
         push=Push(
             velocity=disturb.push_velocity,
             angle=math.radians(disturb.push_angle),
             angle_limit=math.radians(disturb.push_angle_limit),
             angular_velocity=math.radians(disturb.push_angular_velocity),
+            lifts=disturb.push_lifts,
         ),
+        pushed_share=disturb.pushed_share,
+        hitch_rate=disturb.hitch_rate,
+        hitch_seconds=Range(*disturb.hitch_seconds),
+        burst_rate=disturb.burst_rate,
+        burst_seconds=Range(*disturb.burst_seconds),
+        burst_pushes=disturb.burst_pushes,
+        burst_strength=disturb.burst_strength,
         starts=Starts(**start.model_dump()),
     )

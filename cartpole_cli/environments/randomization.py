@@ -40,13 +40,14 @@ class Push:
     """What a push does at once, per unit of its strength: it shoves the cart and tips the pole.
 
     velocity m/s; angle rad, by which a pole within +-angle_limit rad is tipped, within that limit; angular_velocity
-    rad/s.
+    rad/s. With `lifts` any pole ends within the limit: one that has fallen is lifted to it.
     """
 
     velocity: float = 0.4
     angle: float = math.radians(1.5)
     angle_limit: float = math.radians(29.7)
     angular_velocity: float = math.radians(45)
+    lifts: bool = False
 
     def __call__(
         self, state: Float[Tensor, "4 *environments"], strength: Float[Tensor, "*environments"]
@@ -56,7 +57,8 @@ class Push:
         pushed = state + strength * strength.new_tensor(per_strength).view(4, *[1] * strength.dim())
         theta = state[2]
         tipped = pushed[2].clamp(-self.angle_limit, self.angle_limit)
-        torch.where(theta.abs() <= self.angle_limit, tipped, theta, out=pushed[2])
+        is_tipped = (strength != 0) if self.lifts else theta.abs() <= self.angle_limit
+        torch.where(is_tipped, tipped, theta, out=pushed[2])
         return pushed
 
 
@@ -99,6 +101,10 @@ class Conditions:
         push_rate: how often the cart is pushed, 1/s.
         push_strength: in multiples of `push`, to either side.
         push: the effect.
+        pushed_share: of episodes, that there are any pushes in.
+        hitch_rate: how often, 1/s, a force begins to be held for `hitch_seconds`, whatever is decided.
+        burst_rate: how often, 1/s, pushes of `burst_strength` to one side begin, for `burst_seconds`; there are
+            `burst_pushes` of them a second.
         starts: where episodes begin.
     """
 
@@ -107,6 +113,13 @@ class Conditions:
     push_rate: float = 0.0
     push_strength: Range = Range(1.0, 1.0)
     push: Push = Push()
+    pushed_share: float = 1.0
+    hitch_rate: float = 0.0
+    hitch_seconds: Range = Range(0.1, 2.0)
+    burst_rate: float = 0.0
+    burst_seconds: Range = Range(0.5, 3.0)
+    burst_pushes: float = 8.0
+    burst_strength: float = 1.0
     starts: Starts = Starts()
 
     @cached_property
@@ -130,6 +143,21 @@ class Conditions:
         """Whether there is any observation noise."""
         return self._range("observation_noise").high > 0
 
+    @cached_property
+    def has_spells(self) -> bool:
+        """Whether anything lasts for several decisions: hitches or bursts."""
+        return bool(self.hitch_rate or self.burst_rate)
+
+    @cached_property
+    def is_disturbed(self) -> bool:
+        """Whether anything happens in the middle of an episode."""
+        return bool(self.push_rate or self.change_rate or self.has_spells)
+
+    @cached_property
+    def varied(self) -> list[int]:
+        """Places of the values that differ between episodes."""
+        return [place for place, width in enumerate(self._bounds[1]) if width > 0]
+
     def sample(self, share: Float[Tensor, "V *draws"]) -> Float[Tensor, "V *draws"]:
         """An episode's values, in the order of `STANDARD`."""
         low, width, log_ratio = share.new_tensor(self._bounds).view(3, -1, *[1] * (share.dim() - 1)).unbind()
@@ -137,6 +165,15 @@ class Conditions:
         delay = self._range("delay")
         values[DELAY] = delay.low + (share[DELAY] * (delay.high - delay.low + 1)).floor()
         return values
+
+    def shown(self, values: Float[Tensor, "V *draws"]) -> Float[Tensor, "K *draws"]:
+        """The K varied values as numbers between -1 and 1: where they are in their ranges."""
+        low, width, log_ratio = (
+            values.new_tensor(self._bounds)[:, self.varied].view(3, -1, *[1] * (values.dim() - 1)).unbind()
+        )
+        varied = values[self.varied]
+        share = torch.where(log_ratio > 0, (varied / low).log() / log_ratio, (varied - low) / width)
+        return share * 2 - 1
 
     @cached_property
     def _bounds(self) -> list[list[float]]:
@@ -150,9 +187,14 @@ class Conditions:
 
     def strength(self, share: Float[Tensor, "*pushes"]) -> Float[Tensor, "*pushes"]:
         """Of pushes: negative to the left."""
-        side = torch.where(share < 0.5, -1.0, 1.0)
-        return side * self.push_strength.at((share * 2) % 1)
+        return to_a_side(share, self.push_strength)
 
     def _range(self, name: str) -> Range:
         value = float(STANDARD[name])
         return self.values.get(name, Range(value, value))
+
+
+def to_a_side(share: Float[Tensor, "*draws"], size: Range) -> Float[Tensor, "*draws"]:
+    """Numbers of sizes in a range, half of them negative: to the left."""
+    side = torch.where(share < 0.5, -1.0, 1.0)
+    return side * size.at((share * 2) % 1)

@@ -36,7 +36,7 @@ class ContinuousCartPoleEnv(CartPoleEnv):
         # CartPoleEnv pushes by +force_mag if the action equals 1, else by -force_mag.
         self.force_mag = force if force == 1.0 else -force
         # Gymnasium leaves this method without types.
-        result: StepResult = super().step(clipped)  # type: ignore[no-untyped-call]
+        result: StepResult = super().step(clipped)  # type: ignore[no-untyped-call]  # Gymnasium's has no types
         return result
 
 
@@ -58,12 +58,12 @@ class CartPoleSwingUpEnv(CartPoleEnv):
         assert self.state is not None
         self.state = np.add(self.state, HANGING)
         if self.render_mode == "human":
-            self.render()  # type: ignore[no-untyped-call]
+            self.render()  # type: ignore[no-untyped-call]  # Gymnasium's has no types
         return np.array(self.state, dtype=np.float32), {}
 
     def step(self, action: Any) -> StepResult:
         """Act as in CartPole."""
-        observation, _, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        observation, _, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]  # Gymnasium's has no types
         return observation, self._reward(), terminated, truncated, info
 
     def _reward(self) -> float:

@@ -121,15 +121,15 @@ class CartPoleSimulator:
 
     def _go_on_from(self, state: Float[Tensor, "4 S N"]) -> None:
         self.state = state
-        self._observation: Float[Tensor, "S N 4"] | None = None
+        self._observation: Float[Tensor, "S N O"] | None = None
 
     @property
-    def observation(self) -> Float[Tensor, "S N 4"]:
+    def observation(self) -> Float[Tensor, "S N O"]:
         if self._observation is None:
             self._observation = self._observed(self.state).contiguous()
         return self._observation
 
-    def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N 4"]:
+    def _observed(self, state: Float[Tensor, "4 S N"]) -> Float[Tensor, "S N O"]:
         return state.permute(1, 2, 0)
 
     def _force(self, action: Tensor) -> Float[Tensor, "S N"]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from cartpole_cli.actions import Actions, Continuous
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.memory import memory_of
+from cartpole_cli.policy.features import FEATURES
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.sections import PolicyRecipe
@@ -28,6 +29,7 @@ def build_policy(
     observation_size: int,
     actions: Actions,
     value_network: bool,
+    value_extras: int = 0,
 ) -> PolicyNetwork:
     """The network a recipe describes, for an environment's sizes.
 
@@ -37,6 +39,7 @@ def build_policy(
         observation_size: O.
         actions: the environment's.
         value_network: whether the algorithm learns a value function.
+        value_extras: numbers that follow an observation, and that only the value network sees.
 
     Raises:
         CartpoleError: the recipe's action head does not fit the environment's actions, or the network the memory.
@@ -56,6 +59,7 @@ def build_policy(
         actions=actions,
         squash=recipe.squash,
         features=recipe.features,
+        value_extras=value_extras,
     )
     _check_fits(num_weights(architecture), streams)
     initial_log_std = torch.tensor([each.initial_log_std for each in recipes], device=streams.device)
@@ -88,6 +92,9 @@ def read_architecture(data: dict[str, Any]) -> Architecture:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     actions, sizes = architecture.actions, (architecture.observation_size, architecture.actions.size)
+    extras = architecture.value_extras
+    if type(extras) is not int or not 0 <= extras <= MAX_SIZE:
+        raise ValueError(f"{extras} numbers more for the value network; allowed: from 0 to {MAX_SIZE}")
     if not all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes):
         raise ValueError(f"{list(sizes)} observations and actions; allowed: from 1 to {MAX_SIZE}")
     if isinstance(actions, Continuous):
@@ -99,8 +106,10 @@ def read_architecture(data: dict[str, Any]) -> Architecture:
 
 def num_weights(architecture: Architecture) -> int:
     """How many numbers the layers of the network have, less biases."""
-    observed = {"raw": architecture.observation_size, "scaled": 4, "trig": 5}[architecture.features]
+    raw, features = architecture.observation_size, architecture.features
+    observed = raw if features == "raw" else FEATURES[features].num_features
     widths = (observed, *architecture.hidden_sizes)
     num_trunks = 2 if architecture.value_network else 1
     hidden = sum(inputs * size for inputs, size in itertools.pairwise(widths))
-    return num_trunks * hidden + widths[-1] * architecture.actions.size
+    extras = architecture.value_extras * widths[1]
+    return num_trunks * hidden + extras + widths[-1] * architecture.actions.size

@@ -29,7 +29,9 @@ class Architecture:
     value_network: bool
     actions: Actions
     squash: Literal["clip", "tanh"] = "clip"
-    features: Literal["raw", "scaled", "trig"] = "raw"
+    features: Literal["raw", "scaled", "trig", "fine"] = "raw"
+    value_extras: int = 0
+    """How many numbers follow an observation, which only the value network sees."""
 
     def as_plain_data(self) -> dict[str, Any]:
         """Of actions, discrete ones are saved as `num_actions`, continuous ones as `action_low` and `action_high`."""
@@ -105,9 +107,10 @@ class PolicyNetwork(nn.Module):
         self.head = _build_head(architecture, initial_log_std)
         initialization = streams.named("initialization")
         self.torso = _trunk(architecture, initialization.named("policy"), self.head.num_outputs, 0.01)
-        self.value_network = (
-            _trunk(architecture, initialization.named("value"), 1, 1.0) if architecture.value_network else None
-        )
+        self.value_network = None
+        if architecture.value_network:
+            extras = architecture.value_extras
+            self.value_network = _trunk(architecture, initialization.named("value"), 1, 1.0, extras)
 
     @property
     def observation_size(self) -> int:
@@ -118,6 +121,8 @@ class PolicyNetwork(nn.Module):
         return self.architecture.actions
 
     def distribution(self, observation: Float[Tensor, "S B O"]) -> Distribution:
+        if self.architecture.value_extras:
+            observation = observation[..., : self.observation_size]
         outputs = self.torso.forward(observation.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT))
         distribution: Distribution = self.head.forward(outputs)
         return distribution
@@ -184,13 +189,29 @@ def _build_head(architecture: Architecture, initial_log_std: Float[Tensor, "S"])
     return GaussianHead(actions, initial_log_std=initial_log_std, squash=architecture.squash)
 
 
-def _trunk(architecture: Architecture, streams: Streams, outputs: int, output_gain: float) -> Trunk:
+class Beside(nn.Module):
+    """A layer for the first O numbers; the rest goes by it, and follows what it makes of them."""
+
+    def __init__(self, layer: nn.Module, observation_size: int) -> None:
+        super().__init__()
+        self.layer, self.observation_size = layer, observation_size
+
+    def forward(self, x: Float[Tensor, "S B wide"]) -> Float[Tensor, "S B features"]:
+        return torch.cat([self.layer.forward(x[..., : self.observation_size]), x[..., self.observation_size :]], dim=-1)
+
+
+def _trunk(
+    architecture: Architecture, streams: Streams, outputs: int, output_gain: float, num_extras: int = 0
+) -> Trunk:
     activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[architecture.activation]
     layers: list[nn.Module] = []
     inputs = architecture.observation_size
     if architecture.features != "raw":
         features = build_features(architecture.features, streams.device)
         layers, inputs = [features], features.num_features
+        if num_extras:
+            layers = [Beside(features, architecture.observation_size)]
+    inputs += num_extras
     for index, size in enumerate(architecture.hidden_sizes):
         layers += [StackedLinear(streams, f"layer{index}", inputs, size, gain=math.sqrt(2)), activation()]
         inputs = size

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveFloat
 from cartpole_cli.actions import Continuous
 from cartpole_cli.recipe.ranges import NumberOrRange, fixed
 from cartpole_cli.recipe.sections import Fraction, NonNegativeFloat, Section
-from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD, TASKS, Task, TaskId
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD, TASKS, Costs, Task, TaskId
 
 NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
 MaxEpisodeSteps = Annotated[int, Field(ge=1, le=100_000)]
@@ -56,20 +56,51 @@ class PhysicsRecipe(Section):
 
 
 class DisturbRecipe(Section):
-    """Pushes, which come between an observation and the force that answers it."""
+    """Pushes, which come between an observation and the force that answers it, and frames that take long."""
 
     push_rate: NonNegativeFloat = 0.0
     """How often the cart is pushed, 1/s."""
     push_strength: NumberOrRange[NonNegativeFloat] = fixed(1.0)
     """Strength of a push, to either side: the factor of push_velocity, push_angle and push_angular_velocity."""
+    push_distribution: Literal["uniform", "log_uniform"] = "uniform"
+    """How push_strength is drawn from. Log-uniform: halves are as likely as doubles."""
+    pushed_share: Fraction = 1.0
+    """Share of episodes with pushes; in the others nobody pushes."""
     push_velocity: NonNegativeFloat = 0.4
     """Velocity that a push of strength 1 adds to x_dot, m/s."""
     push_angle: NonNegativeFloat = 1.5
     """Angle that a push of strength 1 adds to theta, degrees."""
     push_angle_limit: PositiveFloat = 29.7
     """Largest angle to which a push tips the pole, degrees; a pole already beyond it is not tipped."""
+    push_lifts: bool = False
+    """Whether a push sets a pole beyond push_angle_limit back to that angle, on its side of upright, as a page that
+    clamps the angle does: a fallen pole is lifted."""
     push_angular_velocity: NonNegativeFloat = 45.0
     """Angular velocity that a push of strength 1 adds to theta_dot, degrees/s."""
+    burst_rate: NonNegativeFloat = 0.0
+    """How often a burst of pushes to one side begins, 1/s, as of someone who keeps hitting a key."""
+    burst_seconds: NumberOrRange[PositiveFloat] = (0.5, 3.0)
+    """How long a burst lasts, s."""
+    burst_pushes: PositiveFloat = 8.0
+    """Pushes per second within a burst."""
+    burst_strength: NonNegativeFloat = 1.0
+    """Strength of each push of a burst."""
+    hitch_rate: NonNegativeFloat = 0.0
+    """How often a frame takes long, 1/s: the force that acts is held, whatever is decided meanwhile."""
+    hitch_seconds: NumberOrRange[PositiveFloat] = (0.1, 2.0)
+    """How long such a frame takes, s."""
+
+
+class RewardRecipe(Section):
+    """Weights of what is subtracted from the swing-up's reward in each step, where the pole stands or not. A force F of
+    at most F_max acts, after F' in the step before."""
+
+    effort: NonNegativeFloat = 0.0
+    """Weight of the effort: effort * |F| / F_max."""
+    change: NonNegativeFloat = 0.0
+    """Weight of the change of force: change * |F - F'| / (2 F_max)."""
+    distance: NonNegativeFloat = 0.0
+    """Weight of the distance from the middle: distance * |x| / position_limit."""
 
 
 class StartRecipe(Section):
@@ -107,6 +138,8 @@ class NativeEnvironment(Section):
     """What cart-poles are made of; unset: as in Gymnasium."""
     disturb: DisturbRecipe | None = None
     """How episodes are disturbed; unset: not at all."""
+    reward: RewardRecipe | None = None
+    """What else counts in swing-up; unset: nothing."""
     start: StartRecipe | None = None
     """Where episodes begin; unset: as in Gymnasium, the pole upright, or hanging in swing-up."""
 
@@ -120,6 +153,7 @@ class NativeEnvironment(Section):
             actions=Continuous((-force,), (force,)) if isinstance(row.actions, Continuous) else row.actions,
             position_limit=self.position_limit or row.position_limit,
             angle_limit=math.radians(self.angle_limit) if self.angle_limit else row.angle_limit,
+            costs=Costs(**self.reward.model_dump()) if self.reward else row.costs,
         )
 
     @property
@@ -135,7 +169,7 @@ class NativeEnvironment(Section):
     @property
     def is_gymnasiums(self) -> bool:
         """Whether Gymnasium has just this task."""
-        changed = (self.position_limit, self.angle_limit, self.physics, self.disturb, self.start)
+        changed = (self.position_limit, self.angle_limit, self.physics, self.disturb, self.reward, self.start)
         return self.counts_steps and changed == (None,) * len(changed)
 
     def problems(self) -> Iterator[Problem]:
@@ -144,6 +178,9 @@ class NativeEnvironment(Section):
         if start is not None and abs(start.balance + start.hanging + start.anywhere - 1) > 1e-6:
             shares = (start.balance, start.hanging, start.anywhere)
             yield "environment.start", shares, "allowed: shares (balance, hanging, anywhere) that add up to 1"
+        if self.reward is not None and self.counts_steps:
+            reason = f"the reward of environment.id = {self.id!r} is 1 for every step; allowed: nothing, or a swing-up"
+            yield "environment.reward", self.reward.model_dump(), reason
 
 
 class GymnasiumEnvironment(Section):

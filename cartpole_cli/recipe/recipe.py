@@ -78,8 +78,12 @@ class Recipe(Section):
         if self.policy.features != "raw" and not environment.is_cart_pole:
             yield "policy.features", self.policy.features, "made for the cart-pole; allowed: 'raw'"
         if not isinstance(environment, NativeEnvironment):
+            if self.policy.value_sees == "physics":
+                yield "policy.value_sees", "physics", "shown by environment.backend = 'native'; allowed: 'observation'"
             return
         yield from environment.problems()
+        if self.policy.value_sees == "physics" and not isinstance(self.algorithm, PPORecipe | ReinforceRecipe):
+            yield "policy.value_sees", "physics", "no value network; allowed: 'observation'"
         fitting = "gaussian" if isinstance(environment.task.actions, Continuous) else "categorical"
         if self.policy.action_head not in {"auto", fitting}:
             reason = f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}"

@@ -44,15 +44,18 @@ class PolicyRecipe(Section):
 
     action_head: Literal["auto", "categorical", "gaussian"] = "auto"
     """Kind of action: discrete (categorical), a continuous force (gaussian), or what the environment takes (auto)."""
-    features: Literal["raw", "scaled", "trig"] = "raw"
-    """What the network sees of a cart-pole: its four numbers (raw), these with theta in tenths of a radian (scaled), or
-    with theta's sine and cosine instead (trig)."""
+    features: Literal["raw", "scaled", "trig", "fine"] = "raw"
+    """What the network sees of a cart-pole: its four numbers (raw), these with theta in tenths of a radian (scaled),
+    with theta's sine and cosine instead (trig), or besides these what they are near rest, magnified (fine)."""
     hidden_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
     ] = (64, 64)
     """Width of each hidden layer; multiples of 16 keep a seed's bits the same beside other seeds."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Non-linearity after each hidden layer."""
+    value_sees: Literal["observation", "physics"] = "observation"
+    """What a value network sees: what the policy does (observation), or besides it what the cart-pole's episode has
+    drawn, its spells and the last force (physics). The policy never does."""
     squash: Literal["clip", "tanh"] = "clip"
     """How a Gaussian action is brought into the environment's range: by clipping it (clip), or by its hyperbolic
     tangent (tanh)."""

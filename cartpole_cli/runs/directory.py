@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -48,6 +51,15 @@ class RunDirectory:
                 f"{error.filename or runs_dir}: cannot make the run's folder ({error.strerror})"
             ) from error
         return cls(path)
+
+    @contextmanager
+    def gone_on_failure(self) -> Iterator[None]:
+        """The folder, a moment old, is removed if what is begun in it fails: its name is free again."""
+        try:
+            yield
+        except CartpoleError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     @property
     def recipe(self) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from cartpole_cli.errors import CartpoleError, did_you_mean, reading
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.fields import Reader
-from cartpole_cli.runs.folders import finalist_folders, is_sweep, seed_folders
+from cartpole_cli.runs.folders import finalist_folders, is_sweep, manifest_of, seed_folders
 from cartpole_cli.runs.ranking import ranked, winner
 from cartpole_cli.runs.reading import RUN_FILES, read_runs
 
@@ -83,7 +83,9 @@ def runs_of(name: str, runs_dir: Path, tell: Callable[[str], None]) -> list[str]
         seeds = seed_folders(folder)
         found = [run.name for run in seeds if RunDirectory(run).best.is_file()]
         if found:
-            if len(found) < len(seeds):
-                tell(f"note: {name}: {len(seeds) - len(found)} of {len(seeds)} seeds have no best.pth: left out")
+            planned = manifest_of(folder).get("seeds")
+            count = max(len(seeds), len(planned) if isinstance(planned, list) else 0)
+            if len(found) < count:
+                tell(f"note: {name}: {count - len(found)} of {count} seeds have no best.pth: left out")
             return [f"{name}/{seed}" for seed in found]
     return [name]

@@ -6,7 +6,7 @@ When all are there, they make the last.pth that the study would have if it had b
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from cartpole_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cartpole_cli.runs.directory import RunDirectory
 from cartpole_cli.runs.parcel import unpack
 from cartpole_cli.runs.saved_policy import recipe_inside
+from cartpole_cli.runs.seed_run import seed_runs
 from cartpole_cli.training.joined import joined
 
 PATTERN = "last.s*-s*.pth"
@@ -39,36 +40,41 @@ def has_parts(directory: RunDirectory) -> bool:
     return not directory.last.exists() and any(directory.path.glob(PATTERN))
 
 
-def read_parts(directory: RunDirectory, recipe: Recipe) -> list[Part]:
-    """The parts that have ended, by their members; one whose folders are gone is left out.
+def read_parts(directory: RunDirectory, recipe: Recipe, tell: Callable[[str], None]) -> list[Part]:
+    """The parts that have ended, by their members; one whose folders are gone is left out, with a note.
 
     Raises:
-        CartpoleError: a file is damaged, or of another recipe.
+        CartpoleError: a file is damaged, of another recipe, or of seeds that another one has.
     """
-    parts = [_read_part(path, recipe, directory) for path in directory.path.glob(PATTERN)]
-    whole = [
-        part
-        for part in parts
-        if all(directory.of_seed(recipe.seeds[member]).manifest.exists() for member in part.members)
-    ]
+    whole: list[Part] = []
+    for path in sorted(directory.path.glob(PATTERN)):
+        part = _read_part(path, recipe, directory)
+        for other in whole:
+            if set(part.members) & set(other.members):
+                raise CartpoleError(f"{path}: has seeds that {other.path.name} has, too; remove one of them")
+        if all(directory.of_seed(recipe.seeds[member]).manifest.exists() for member in part.members):
+            whole.append(part)
+        else:
+            tell(f"note: {path}: folders of its seeds are gone; its seeds are trained again")
     return sorted(whole, key=lambda part: part.members)
 
 
 def _read_part(path: Path, recipe: Recipe, directory: RunDirectory) -> Part:
+    again = "; remove it to train its seeds again"
     try:
         state = load_checkpoint(path, "training")
     except CartpoleError as error:
-        raise CartpoleError(f"{error}; remove it to train its seeds again") from error
+        raise CartpoleError(f"{error}{again}") from error
     if recipe_inside(state.get("recipe"), path) != recipe:
-        reason = "was edited since some of its seeds were trained, which would be of another recipe"
-        raise CartpoleError(f"{directory.recipe}: {reason}; expected: as it was")
+        reason = f"was trained by another recipe than {directory.recipe}; put that back as it was, or remove the part"
+        raise CartpoleError(f"{path}: {reason} to train its seeds again")
     try:
         members = tuple(sorted(state["runs"]))
-        inside = all(member in range(len(recipe.seeds)) for member in members)
-    except (KeyError, TypeError) as error:
-        raise CartpoleError(f"{path}: not a part of this study: {one_line(error)}") from error
-    if not inside:
-        raise CartpoleError(f"{path}: not a part of this study: it has other seeds")
+        seed_runs(recipe, directory, members, state)
+        joined([state["trainer"]])
+        sum(float(state[key]) for key in SUMS)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CartpoleError(f"{path}: not a part of this study: {one_line(error)}{again}") from error
     return Part(path, members, state)
 
 
@@ -96,20 +102,26 @@ def add_part(parcel: bytes, directory: RunDirectory, recipe: Recipe, members: Se
     return _read_part(path, recipe, directory)
 
 
-def join(directory: RunDirectory, parts: Sequence[Part]) -> dict[str, Any]:
+def join(directory: RunDirectory, parts: Sequence[Part], seconds: float) -> dict[str, Any]:
     """Write the study's last.pth from those of all its parts, which are then gone; what it holds.
+
+    Args:
+        directory: the study's.
+        parts: all of them.
+        seconds: that it took; held-out episodes have their share of these.
 
     Raises:
         CartpoleError: it cannot be written, or the parts do not fit together.
     """
-    first = parts[0].state
+    spent, evaluating = (sum(part.state[key] for part in parts) for key in SUMS)
     try:
-        state = first | {
+        state = parts[0].state | {
             "trainer": joined([part.state["trainer"] for part in parts]),
             "runs": {member: run for part in parts for member, run in part.state["runs"].items()},
-            **{key: sum(part.state[key] for part in parts) for key in SUMS},
+            "seconds": seconds,
+            "evaluation_seconds": seconds * evaluating / spent if spent else 0.0,
         }
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CartpoleError(f"{directory.path}: its parts do not fit together: {one_line(error)}") from error
     save_checkpoint(directory.last, state)
     for path in directory.path.glob(PATTERN):

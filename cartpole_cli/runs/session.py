@@ -1,6 +1,5 @@
 """A run or a study from start to summary: a trainer, and the files and trackers of its seeds."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -102,11 +101,8 @@ class Session:
         suffix = f"x{recipe.trainer.num_seeds}" if recipe.trainer.num_seeds > 1 else f"s{recipe.trainer.seed}"
         directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
         manifest = new_manifest(recipe, recipe_name, device)
-        try:
+        with directory.gone_on_failure():
             return cls(recipe, trainer, directory, device=device, manifest=manifest, before=None, tell=tell)
-        except CartpoleError:
-            shutil.rmtree(directory.path, ignore_errors=True)  # it is a moment old: the name is free again
-            raise
 
     @classmethod
     def resume(cls, run: Resumable, *, device: torch.device, tell: Callable[[str], None]) -> "Session":

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 
@@ -60,14 +61,7 @@ class Studies:
         if begun is not None:
             session = Session.resume(begun, device=self._device, tell=self._tell)
         else:
-            session = Session.create(
-                finalist.recipe,
-                device=self._device,
-                recipe_name=self._recipe_name,
-                runs_dir=self._folder.path,
-                name=finalist.name,
-                tell=self._tell,
-            )
+            session = Session.create(finalist.recipe, **self._new(finalist))
         for share in follow(session):
             yield share
             if self._stop_requested:
@@ -86,18 +80,18 @@ class Studies:
         """The finalist's study with the parts that it has; what one process has begun is begun anew."""
         directory = self._folder.study(finalist.name)
         if has_parts(directory):
-            before = manifest_of(directory.path)
-            return StudyInParts(finalist.recipe, directory, device=self._device, recipe_name=None, before=before)
+            known: dict[str, Any] = {"recipe_name": self._recipe_name, "before": manifest_of(directory.path)}
+            return StudyInParts(finalist.recipe, directory, device=self._device, tell=self._tell, **known)
         with doing(directory.path, "removed"):
             if directory.path.exists():
                 shutil.rmtree(directory.path)
-        return StudyInParts.create(
-            finalist.recipe,
-            device=self._device,
-            recipe_name=self._recipe_name,
-            runs_dir=self._folder.path,
-            name=finalist.name,
-        )
+        return StudyInParts.create(finalist.recipe, **self._new(finalist))
+
+    def _new(self, finalist: Finalist) -> dict[str, Any]:
+        """What a study is made with."""
+        folder, name = self._folder.path, finalist.name
+        known = {"device": self._device, "tell": self._tell, "recipe_name": self._recipe_name}
+        return known | {"runs_dir": folder, "name": name}
 
     def _begun(self, finalist: Finalist) -> Resumable | None:
         """Its study, if one was begun; what a process leaves that is killed before that is removed.

@@ -1,6 +1,5 @@
 """A search from its first trial to its report, on disk."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -81,15 +80,12 @@ class Sweep:
         device = set_up_torch(search.recipe.trainer)
         import_module_of(search.recipe.environment.id)
         suffix = f"t{search.num_trials}"
-        path = RunDirectory.create(runs_dir, recipe_name=search.recipe_name, suffix=suffix, name=name).path
-        folder = SweepFolder(path)
-        try:
+        directory = RunDirectory.create(runs_dir, recipe_name=search.recipe_name, suffix=suffix, name=name)
+        folder = SweepFolder(directory.path)
+        with directory.gone_on_failure():
             folder.write_search(search)
             manifest = _kind(new_manifest(search.recipe, search.recipe_name, device), folder)
             return cls(search, folder, device=device, manifest=manifest, tell=tell)
-        except CartpoleError:
-            shutil.rmtree(path, ignore_errors=True)  # it is a moment old: the name is free again
-            raise
 
     @classmethod
     def resume(cls, path: Path, *, repeated: Sequence[str], device: str | None, tell: Callable[[str], None]) -> "Sweep":

@@ -30,14 +30,17 @@ def build_trainer(members: Sequence[Recipe], device: torch.device) -> Trainer:
     recipe = members[0]
     streams = Streams([member.trainer.seed for member in members], device)
     algorithm = build_algorithm([member.algorithm for member in members], device)
-    environment = build_environment(recipe.environment, streams)
+    shows_physics = recipe.policy.value_sees == "physics"
+    environment = build_environment(recipe.environment, streams, shows_physics=shows_physics)
+    value_extras = environment.observation_size - 4 if shows_physics else 0
     iteration_size(recipe, environment).check_fits(device)
     policy = build_policy(
         [member.policy for member in members],
         streams,
-        observation_size=environment.observation_size,
+        observation_size=environment.observation_size - value_extras,
         actions=environment.actions,
         value_network=algorithm.needs_value_network,
+        value_extras=value_extras,
     )
     settings = [member.trainer for member in members]
     max_grad_norm = torch.tensor([each.max_grad_norm for each in settings], device=device)

@@ -27,6 +27,7 @@ def main() -> None:
             *("--node-ip-address=127.0.0.1", f"--port={port}", f"--num-cpus={num_cpus}"),
             *("--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}"),
         ],
+        env=os.environ | {"TMPDIR": folder},  # of what jobs leave there
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -10,6 +10,10 @@ class Here:
     """The only worker there is without any."""
 
     count = 1
+    seconds_to_begin = 0
+
+    def __str__(self) -> str:
+        return "this process"
 
     def __enter__(self) -> "Here":
         return self

@@ -38,6 +38,9 @@ Said = float | bytes | Lost
 class Workers(Protocol):
     """Does jobs; a context manager that ends all it started."""
 
+    seconds_to_begin: int
+    """How long `__enter__` takes, about."""
+
     @property
     def count(self) -> int:
         """How many jobs are done at once."""

@@ -2,19 +2,21 @@
 
 import os
 import queue
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 
-from cartpole_cli.errors import CartpoleError
-from cartpole_cli.workers.frames import ERROR, JOB, RESULT, Frame, read, write
-from cartpole_cli.workers.interface import MAX_TRIES, Lost, Said
+from cartpole_cli.workers.frames import JOB, Frame, read, write
+from cartpole_cli.workers.interface import Said
+from cartpole_cli.workers.ledger import Ledger, fate
 
-SECONDS_TO_LEAVE = 2.0
+SECONDS_TO_LEAVE, SECONDS_BETWEEN_LOOKS = 2.0, 0.5
+"""Of looks at whoever asks, who may want to stop."""
 
 
 def cores() -> int:
@@ -30,12 +32,18 @@ class LocalWorkers:
         tell: is told, in a line, of each process that is lost.
     """
 
+    seconds_to_begin = 0
+
     def __init__(self, count: int, tell: Callable[[str], None]) -> None:
         self.count, self._tell = count, tell
         self._processes: list[subprocess.Popen[bytes]] = []
         self._heard: queue.SimpleQueue[tuple[subprocess.Popen[bytes], Frame | None]] = queue.SimpleQueue()
 
+    def __str__(self) -> str:
+        return f"{self.count} processes"
+
     def __enter__(self) -> "LocalWorkers":
+        self._scratch = tempfile.mkdtemp(prefix="cartpole-")
         return self
 
     def __exit__(
@@ -45,44 +53,49 @@ class LocalWorkers:
         for process in self._processes:
             process.kill()
         for process in self._processes:
-            process.wait(SECONDS_TO_LEAVE)
+            with suppress(subprocess.TimeoutExpired):  # a slow disk holds it
+                process.wait(SECONDS_TO_LEAVE)
         self._processes = []
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, Said]]:
         """As `Workers.run`. If it is left before its end, the processes have to be ended, too."""
-        waiting, tries = deque(range(len(jobs))), [0] * len(jobs)
+        ledger, idle = Ledger(len(jobs)), list(self._processes)
         under_way: dict[subprocess.Popen[bytes], int] = {}
-        idle, left = list(self._processes), len(jobs)
-        while left:
-            while waiting and len(under_way) < self.count:
+
+        def hand_out() -> None:
+            while ledger.waiting and len(under_way) < self.count:
                 process = idle.pop() if idle else self._start()
-                under_way[process] = place = waiting.popleft()
-                tries[place] += 1
+                under_way[process] = place = ledger.take()
                 self._give(process, place, function.encode() + b"\n" + jobs[place])
-            process, frame = self._heard.get()
+
+        while ledger.left:
+            hand_out()
+            try:
+                process, frame = self._heard.get(timeout=SECONDS_BETWEEN_LOOKS)
+            except queue.Empty:
+                place = next(iter(under_way.values()))
+                yield place, ledger.share(place)
+                continue
             if process not in under_way:
                 continue  # it was lost while it had nothing to do
             place = under_way[process]
             if frame is None:
                 del under_way[process]
-                self._lose(process, is_last_try=tries[place] == MAX_TRIES)
-                if tries[place] < MAX_TRIES:
-                    waiting.appendleft(place)
-                else:
-                    left -= 1
-                    yield place, Lost(MAX_TRIES)
-            elif frame.kind == ERROR:
-                raise CartpoleError(*frame.content.decode().splitlines())
-            elif frame.kind == RESULT:
+                lost = ledger.lost(place)
+                self._lose(process, fate(lost))
+                if lost is not None:
+                    yield place, lost
+                continue
+            said = ledger.heard(frame)
+            if isinstance(said, bytes):
                 del under_way[process]
                 idle.append(process)
-                left -= 1
-                yield place, frame.content
-            else:
-                yield place, float(frame.content)
+                hand_out()  # before the result is looked at, so that nobody waits
+            yield place, said
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "cartpole_cli.workers.process"]
+        command = [sys.executable, "-m", "cartpole_cli.workers.process", self._scratch]
         # A process group of its own, so that a terminal's Ctrl-C is not for it.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._processes.append(process)
@@ -103,10 +116,9 @@ class LocalWorkers:
         with suppress(OSError):  # that it is gone, its listener tells
             write(process.stdin, Frame(JOB, place, job))
 
-    def _lose(self, process: subprocess.Popen[bytes], *, is_last_try: bool) -> None:
+    def _lose(self, process: subprocess.Popen[bytes], its_fate: str) -> None:
         """A process that has gone, or has written what is no message."""
         process.kill()
         process.wait()
         self._processes.remove(process)
-        what = "is given up" if is_last_try else "is done again"
-        self._tell(f"note: a worker was lost (exit code {process.returncode}); its work {what}")
+        self._tell(f"note: a worker was lost (exit code {process.returncode}); its work is {its_fate}")

@@ -4,7 +4,9 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,10 +19,11 @@ from cartpole_cli.files import write_file
 from cartpole_cli.recipe.files import recipe_from_text
 from cartpole_cli.recipe.recipe import Recipe
 from cartpole_cli.runs.directory import RunDirectory, write_json
+from cartpole_cli.runs.fields import Reader
 from cartpole_cli.runs.lock import FolderLock
 from cartpole_cli.runs.manifest import new_manifest, resumed_manifest
 from cartpole_cli.runs.parcel import pack
-from cartpole_cli.runs.parts import SUMS, add_part, clear_scratch, join, read_parts
+from cartpole_cli.runs.parts import add_part, clear_scratch, join, read_parts
 from cartpole_cli.runs.resume import Resumable
 from cartpole_cli.runs.session import STOPPED, Session
 from cartpole_cli.runs.summary import StudySummary
@@ -42,6 +45,7 @@ class StudyInParts:
         device: what the workers train on.
         before: what run.json said, of one that goes on.
         recipe_name: what the recipe of a new one is called.
+        tell: receives notes for the user.
 
     Raises:
         CartpoleError: a part is damaged, or another process is at work in the folder.
@@ -54,17 +58,21 @@ class StudyInParts:
         *,
         device: torch.device,
         recipe_name: str | None,
+        tell: Callable[[str], None],
         before: dict[str, Any] | None = None,
     ) -> None:
         self.recipe, self.directory, self.device = recipe, directory, device
         self.summary: StudySummary | None = None
-        self._recipe_name = recipe_name
-        new = new_manifest(recipe, recipe_name, device)
-        self._manifest = resumed_manifest(before, recipe, device) if before else new
+        self._recipe_name, self._is_new = recipe_name, before is None
+        spent = Reader().number((before or {}).get("seconds"), "seconds", 0.0) or 0.0
+        self._started = time.perf_counter() - spent
+        self._manifest = (
+            resumed_manifest(before, recipe, device) if before else new_manifest(recipe, recipe_name, device)
+        )
         self._lock = FolderLock(directory.path)
         try:
             clear_scratch(directory)
-            self.parts = read_parts(directory, recipe)
+            self.parts = read_parts(directory, recipe, tell)
             write_file(directory.recipe, recipe.to_toml().encode())
             self._write_manifest("running")
         except BaseException:
@@ -73,7 +81,14 @@ class StudyInParts:
 
     @classmethod
     def create(
-        cls, recipe: Recipe, *, device: torch.device, recipe_name: str, runs_dir: Path, name: str | None
+        cls,
+        recipe: Recipe,
+        *,
+        device: torch.device,
+        recipe_name: str,
+        runs_dir: Path,
+        name: str | None,
+        tell: Callable[[str], None],
     ) -> "StudyInParts":
         """A new study, in a folder of that name or of one made from time, recipe and number of seeds.
 
@@ -83,11 +98,8 @@ class StudyInParts:
         import_module_of(recipe.environment.id)
         suffix = f"x{recipe.trainer.num_seeds}"
         directory = RunDirectory.create(runs_dir, recipe_name=recipe_name, suffix=suffix, name=name)
-        try:
-            return cls(recipe, directory, device=device, recipe_name=recipe_name)
-        except CartpoleError:
-            shutil.rmtree(directory.path, ignore_errors=True)  # it is a moment old: the name is free again
-            raise
+        with directory.gone_on_failure():
+            return cls(recipe, directory, device=device, recipe_name=recipe_name, tell=tell)
 
     def __enter__(self) -> "StudyInParts":
         return self
@@ -95,11 +107,12 @@ class StudyInParts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with suppress(CartpoleError):  # what ended the study is the news
             if self.summary is None:
                 self._write_manifest("interrupted" if kind is None or kind in STOPPED else "failed")
-        finally:
-            self._lock.release()
+        self._lock.release()
+        if isinstance(error, CartpoleError) and self._is_new and not self.parts:
+            shutil.rmtree(self.directory.path, ignore_errors=True)  # nothing came of it: the name is free again
 
     @property
     def missing(self) -> list[int]:
@@ -133,20 +146,24 @@ class StudyInParts:
 
     def finish(self) -> None:
         """Make one study of its parts, and close the books."""
-        manifest = self._manifest
-        state = join(self.directory, self.parts)
-        whole = Resumable(self.directory, self.recipe, state, None, manifest, True, (), ())
+        state = join(self.directory, self.parts, self._seconds)
+        whole = Resumable(self.directory, self.recipe, state, None, self._manifest, True, (), ())
         summary = whole.summary()
         assert isinstance(summary, StudySummary)
         write_json(self.directory.study, summary.as_plain_data())
         self.summary = summary
         self._write_manifest(summary.status)
 
+    @property
+    def _seconds(self) -> float:
+        """Since the study began, less what it lay there."""
+        return time.perf_counter() - self._started
+
     def _write_manifest(self, status: str) -> None:
         runs = [run for part in self.parts for run in part.state["runs"].values()]
         progress = {
             "status": status,
-            "seconds": round(sum(part.state[SUMS[0]] for part in self.parts), 3),
+            "seconds": round(self._seconds, 3),
             "env_steps": sum(run["env_steps"] for run in runs),
         }
         write_json(self.directory.manifest, self._manifest | progress)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from cartpole_cli.errors import CartpoleError, one_line
+from cartpole_cli.errors import CartpoleError, memory_asked, one_line
 from cartpole_cli.workers.frames import ERROR, RESULT, SHARE, Frame
 from cartpole_cli.workers.interface import job_named
 
@@ -23,4 +23,6 @@ def answers(function: str, place: int, job: bytes, between: float = SECONDS_BETW
     except CartpoleError as error:
         yield Frame(ERROR, place, str(error).encode())
     except Exception as error:  # whatever it is, the driver is who tells it
-        yield Frame(ERROR, place, f"{type(error).__name__}: {one_line(error)}".encode())
+        asked = memory_asked(error)
+        reason = f"{type(error).__name__}: {one_line(error)}" if asked is None else f"not enough memory ({asked})"
+        yield Frame(ERROR, place, f"{reason}, in a worker".encode())

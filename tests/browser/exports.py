@@ -3,7 +3,8 @@
 from cartpole_cli.recipe.files import shipped_recipes
 
 RECIPES = [name for name in shipped_recipes() if not name.startswith("ladder/")]
-# What takes minutes is cut short: enough to balance, for `unbreakable` only to be run.
+ONLY_RUN = ("trainer.num_steps=1", "trainer.evaluation_episodes=2", "environment.max_episode_steps=64")
+# What takes minutes is cut short: enough to balance, for `unbreakable` and its like only to be run.
 CUT_SHORT = {
     "browser": (
         "trainer.num_steps=120_000",
@@ -12,5 +13,8 @@ CUT_SHORT = {
         "environment.max_episode_steps=500",
         "algorithm.minibatch_size=512",
     ),
-    "unbreakable": ("trainer.num_steps=1", "trainer.evaluation_episodes=2", "environment.max_episode_steps=64"),
+    "unbreakable": ONLY_RUN,
+    "unbreakable-discrete": ONLY_RUN,
 }
+TRAINED = [name for name in RECIPES if CUT_SHORT.get(name) != ONLY_RUN]
+"""Those that balance."""

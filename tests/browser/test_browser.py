@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from exported_code import run_c, run_js
-from exports import RECIPES
+from exports import TRAINED
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from handmade import handmade
 
@@ -62,7 +62,7 @@ def test_an_exported_policy_gives_its_golden_outputs(exported: Path, page: Page)
     assert (np.abs(outputs - expected) <= 1e-4 * scale).all()
 
 
-@pytest.mark.parametrize("exported", [name for name in RECIPES if name != "unbreakable"], indirect=True)
+@pytest.mark.parametrize("exported", TRAINED, indirect=True)
 def test_an_exported_policy_balances_the_pole(exported: Path, page: Page) -> None:
     assert page("balance", f"/models/{exported.name}", STARTS, STEPS) == [STEPS] * len(STARTS)
 
@@ -95,7 +95,7 @@ def test_exported_code_gives_the_same_in_chromium_node_and_c(exported: Path, new
         np.testing.assert_allclose(forces, pushed, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("exported", [name for name in RECIPES if name != "unbreakable"], indirect=True)
+@pytest.mark.parametrize("exported", TRAINED, indirect=True)
 def test_exported_code_balances_the_pole(exported: Path, newest: Page) -> None:
     assert newest("balance", f"/models/{exported.stem}.mjs", STARTS, STEPS) == [STEPS] * len(STARTS)
 

@@ -3,6 +3,7 @@
 import io
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,17 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def cartpole(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Runs a command in this process; its exit code and all that it wrote."""
     return partial(captured, capfd)
+
+
+@pytest.fixture
+def export(cartpole: Callable[..., Ended]) -> Callable[..., Ended]:
+    return partial(cartpole, "export")
+
+
+@pytest.fixture
+def runs(trained: Path, tmp_path: Path) -> Path:
+    """What a module's `trained` has made, in ./runs, to write into."""
+    return shutil.copytree(trained, tmp_path / "runs")
 
 
 @pytest.fixture

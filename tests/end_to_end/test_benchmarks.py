@@ -49,6 +49,11 @@ def test_sweep_prints_a_row(rows_of):
     assert rows_of("sweep.py", *small) == ["", "cartpole sweep"]
 
 
+def test_workers_prints_a_row_per_number_of_them_and_what_one_costs(rows_of):
+    few = ("--seeds", "2", "--env-steps", "256", "--repeats", "1", "--settings", "20")
+    assert {"1", "2", "to keep it"} <= set(rows_of("workers.py", *few))
+
+
 def test_simulator_prints_a_row_per_size(rows_of):
     table = ["environments", "1", "8", "64", "1024", "16384"]
     assert rows_of("simulator.py", "--tiny") == table + table

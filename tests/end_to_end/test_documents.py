@@ -22,6 +22,7 @@ SUBSTITUTION = re.compile(r"\$\((cartpole .*?)\)")
 BRIEF, EPISODES = "brief.toml", ("--episodes", "1")
 FEWER = {"--seeds 32": "--seeds 8", "--confirm 1000": "--confirm 20", "num_steps=20000": "num_steps=2000"}
 FEWER |= {"num_steps=40000": "num_steps=4000", "--trials 64": "--trials 4", "--seeds 4": "--seeds 2"}
+FEWER |= {"--seeds 256": "--seeds 4"}
 
 
 def shell_lines(document: Path) -> list[str]:
@@ -52,7 +53,8 @@ def shortened(line: str) -> list[str]:
     if words[0] == "train" and not {"--resume", "--dry-run"} & set(words) and "trainer.num_steps" not in line:
         return [*words, "trainer.num_steps=2000"]
     if words[0] == "sweep" and not {"--resume", "--dry-run"} & set(words):
-        return [*words, "trainer.num_steps=2000", "--finalists", "1", "--confirm-seeds", "2"]
+        trials = () if "--trials" in words else ("--trials", "4")
+        return [*words, "trainer.num_steps=2000", *trials, "--finalists", "1", "--confirm-seeds", "2"]
     if "page" in words:
         return [*(BRIEF if word == "page" else word for word in words), *EPISODES]
     return words

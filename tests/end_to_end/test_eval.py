@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -58,11 +57,6 @@ def trained(tmp_path_factory) -> Path:
         train_tiny(folder, name, *LONGER, *changes)
         assert command("export", str(folder / name), "--quiet") == 0
     return folder
-
-
-@pytest.fixture
-def runs(trained, tmp_path) -> Path:
-    return shutil.copytree(trained, tmp_path / "runs")
 
 
 @pytest.fixture

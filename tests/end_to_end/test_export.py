@@ -5,7 +5,6 @@ import platform
 import shutil
 import sys
 import tomllib
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from commands import CONTINUOUS, Ended, train_tiny
+from commands import CONTINUOUS, Ended, train_tiny, tree
 
 from cartpole_cli.actions import PUSHES, Continuous, Discrete
 from cartpole_cli.deploy import onnx_file
@@ -42,22 +41,6 @@ def trained(tmp_path_factory) -> Path:
     for name, changes in KINDS.items():
         train_tiny(folder, name, *LONGER, *changes)
     return folder
-
-
-@pytest.fixture
-def runs(trained, tmp_path) -> Path:
-    """The runs, in ./runs, to write into."""
-    return shutil.copytree(trained, tmp_path / "runs")
-
-
-@pytest.fixture
-def export(cartpole):
-    return partial(cartpole, "export")
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    """Everything below a folder."""
-    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
 def metadata(path: Path) -> dict[str, str]:

@@ -5,13 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commands import CONTINUOUS, train_tiny
+from commands import CONTINUOUS, train_tiny, tree
 from exported_code import run_c, run_js
 
 from cartpole_cli.deploy import c_header, layers
@@ -37,22 +36,6 @@ def trained(tmp_path_factory) -> Path:
     for name, changes in KINDS.items():
         train_tiny(folder, name, "trainer.save_every=2", *changes)
     return folder
-
-
-@pytest.fixture
-def runs(trained, tmp_path) -> Path:
-    """The runs, in ./runs, to write into."""
-    return shutil.copytree(trained, tmp_path / "runs")
-
-
-@pytest.fixture
-def export(cartpole):
-    return partial(cartpole, "export")
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    """Everything below a folder."""
-    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
 def info_in(path: Path) -> dict:

@@ -79,7 +79,7 @@ def test_a_private_cluster_has_the_same_bytes_and_listens_to_this_machine_alone(
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         for line in driver.stdout:
-            if "workers: " in line:
+            if "on a Ray cluster" in line:
                 break
         (head,) = workers_of(driver.pid, "head")
         cluster = {number: words for number, (session, words) in processes().items() if session == head}

@@ -1,7 +1,6 @@
 """`best`, `eval` and `export` on a study and on its seeds."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,6 @@ def trained(tmp_path_factory) -> Path:
     assert command(*words, "--seeds", str(len(SEEDS)), "--seed", str(SEEDS[0]), "--name", "study") == 0
     assert command(*words, "--seed", "1", "--name", "alone") == 0
     return runs
-
-
-@pytest.fixture
-def runs(trained, tmp_path) -> Path:
-    return shutil.copytree(trained, tmp_path / "runs")
 
 
 def score(run: Path) -> tuple[float, float]:

@@ -32,7 +32,10 @@ start = "wild"
 pushes = { strength = 1, every = [1, 2], until = 2 }
 """
 KEYS = {"target", "seconds", "seed", "overall", "conditions", "cart_pole"}
-ROW = {"name", "episodes", "stands", "on_rail", "upright", "recovery_seconds"}
+ROW = {
+    *("name", "episodes", "stands", "on_rail", "upright", "recovery_seconds"),
+    *("effort", "switches_per_second", "jerk", "distance"),
+}
 
 
 @pytest.fixture
@@ -102,7 +105,8 @@ def test_people_see_a_table(evaluate):
     lines = ended.out.splitlines()
     assert lines[0].split("  ")[0] == "condition"
     assert lines[1].startswith("overall")
-    assert lines[2].split() == [
+    words = lines[2].split()
+    assert words[:11] + words[-2:] == [
         "calm",
         "6",
         "100.0",

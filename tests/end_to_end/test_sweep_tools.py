@@ -43,11 +43,6 @@ def trained(tmp_path_factory) -> Path:
     return runs
 
 
-@pytest.fixture
-def runs(trained, tmp_path) -> Path:
-    return shutil.copytree(trained, tmp_path / "runs")
-
-
 def write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 

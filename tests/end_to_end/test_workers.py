@@ -2,20 +2,26 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from at_work import alive, content, wait_for, workers_of
 from commands import COMMAND, TINY, Ended
 
 from cartpole_cli.errors import CartpoleError
+from cartpole_cli.recipe.files import load_recipe
+from cartpole_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cartpole_cli.workers.interface import Lost
 from cartpole_cli.workers.local import LocalWorkers
+from cartpole_cli.workers.study import StudyInParts
 
 Run = Callable[..., Ended]
 SPACE = ("trainer.learning_rate=log(1e-3,1e-1)", "algorithm.num_epochs=1,2")
@@ -44,7 +50,16 @@ process.main()
 
 
 @pytest.fixture
-def long_sweep() -> Iterator["subprocess.Popen[bytes]"]:
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files are."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def long_sweep(scratch: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A search by two workers that takes minutes, when both are at work."""
     command = [*COMMAND, *LONG, "--workers", "2", "--name", "s"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -68,7 +83,7 @@ def odd_worker(folder: Path, *, seconds: float) -> str:
     """A Python that kills itself, after so many seconds, at trial 2, and at the second seed of a study."""
     (folder / "odd.py").write_text(ODD_WORKER.replace("SECONDS", str(seconds)))
     executable = folder / "python"
-    executable.write_text(f"#!/bin/sh\nexec {sys.executable} {folder}/odd.py\n")
+    executable.write_text(f'#!/bin/sh\nexec {sys.executable} {folder}/odd.py "$3"\n')
     executable.chmod(0o755)
     return str(executable)
 
@@ -119,7 +134,7 @@ def test_a_lost_workers_work_is_done_again(cartpole: Run) -> None:
     assert content(Path("runs/two").absolute()) == content(Path("runs/one").absolute())
 
 
-def test_no_worker_outlives_a_killed_driver(long_sweep: "subprocess.Popen[bytes]", cartpole: Run) -> None:
+def test_no_worker_outlives_a_killed_driver(long_sweep: "subprocess.Popen[bytes]", scratch: Path) -> None:
     workers = workers_of(long_sweep.pid)
     assert len(workers) == 2
     long_sweep.kill()
@@ -128,9 +143,10 @@ def test_no_worker_outlives_a_killed_driver(long_sweep: "subprocess.Popen[bytes]
     assert not any(map(alive, workers))
     assert json.loads(Path("runs/s/run.json").read_text())["status"] == "running"
     assert not Path("runs/s/trials.jsonl").exists()
+    assert not list(scratch.iterdir())
 
 
-def test_ctrl_c_ends_them_all_and_says_how_to_go_on(long_sweep: "subprocess.Popen[bytes]") -> None:
+def test_ctrl_c_ends_them_all_and_says_how_to_go_on(long_sweep: "subprocess.Popen[bytes]", scratch: Path) -> None:
     workers = workers_of(long_sweep.pid)
     long_sweep.send_signal(signal.SIGINT)
     _, told = long_sweep.communicate(timeout=30)
@@ -138,6 +154,7 @@ def test_ctrl_c_ends_them_all_and_says_how_to_go_on(long_sweep: "subprocess.Pope
     assert told.splitlines()[-1] == b"interrupted; to go on: cartpole sweep --resume runs/s"
     assert b"Traceback" not in told
     wait_for(lambda: not any(map(alive, workers)), 2)
+    assert not list(scratch.iterdir())
 
 
 def test_a_killed_study_keeps_the_parts_that_have_ended(cartpole: Run, tmp_path: Path) -> None:
@@ -163,7 +180,7 @@ def test_a_killed_study_keeps_the_parts_that_have_ended(cartpole: Run, tmp_path:
     assert cartpole("best").code == 0
     refused = cartpole("train", "--resume", "cut", "trainer.num_steps=768")
     reason = "cannot change while its seeds are trained in parts, which have one recipe; allowed: after its end"
-    assert refused.line == f"error: trainer.num_steps=768: {reason}"
+    assert refused.line == f"error: trainer.num_steps = 768: {reason}"
     ended = cartpole("train", "--resume", "cut", "--workers", "3", "--quiet")
     assert (ended.code, ended.err) == (0, "")
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
@@ -172,7 +189,7 @@ def test_a_killed_study_keeps_the_parts_that_have_ended(cartpole: Run, tmp_path:
 
 def test_one_seed_is_not_shared_out(cartpole: Run) -> None:
     ended = cartpole("train", *RECIPE, "--workers", "2")
-    assert ended.line == "error: --workers 2: one seed is one computation; expected --seeds 2 or more beside it"
+    assert ended.line == "error: --workers 2 needs --seeds 2 or more: one seed is one computation"
     assert not Path("runs").exists()
 
 
@@ -180,7 +197,7 @@ def test_one_seed_is_not_shared_out(cartpole: Run) -> None:
 def test_what_is_no_number_of_workers_costs_a_line(words: str, cartpole: Run) -> None:
     for command in (STUDY, SWEEP):
         ended = cartpole(*command, "--workers", words)
-        assert ended.line == f"error: --workers {words}: expected a number from 1 to 1,024, ray, or ray:ADDRESS"
+        assert ended.line == f"error: --workers {words!r}: expected a number from 1 to 1,024, ray, or ray:ADDRESS"
     assert not Path("runs").exists()
 
 
@@ -191,7 +208,7 @@ def test_a_run_that_one_process_began_is_not_shared_out(cartpole: Run) -> None:
 
 
 def test_what_a_job_raises_is_told_in_a_line() -> None:
-    with LocalWorkers(2, print) as workers, pytest.raises(CartpoleError, match="JSONDecodeError"):
+    with LocalWorkers(1, print) as workers, pytest.raises(CartpoleError, match="JSONDecodeError"):
         list(workers.run("cartpole_cli.sweep.trials:compute", [b"not a job"] * 3))
 
 
@@ -206,25 +223,64 @@ def test_a_job_that_no_worker_survives_is_tried_three_times(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("no_worker_survives")
 def test_a_search_goes_on_without_a_trial_that_no_worker_survives(cartpole: Run) -> None:
-    ended = cartpole(*SWEEP, "--finalists", "0", "--workers", "5", "--name", "s", "--json")
+    ended = cartpole(*SWEEP, "--trials", "3", "--finalists", "0", "--workers", "3", "--name", "s", "--json")
     assert ended.code == 0
     assert "its work is given up" in ended.err
     trials = [json.loads(line) for line in Path("runs/s/trials.jsonl").read_text().splitlines()]
     assert [trial["trial"] for trial in trials if trial["score"] is None] == [2]
     assert [seed["status"] for seed in trials[2]["seeds"]] == ["lost", "lost"]
-    assert len([trial for trial in trials if trial["score"] is not None]) == 4
+    assert len([trial for trial in trials if trial["score"] is not None]) == 2
 
 
 @pytest.mark.usefixtures("no_worker_survives")
 def test_a_study_without_some_seeds_has_failed_and_can_be_gone_on_with(
     cartpole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = cartpole(*STUDY, "--workers", "3", "--name", "s", "--quiet")
+    ended = cartpole(*STUDY, "--workers", "2", "--name", "s", "--quiet")
     assert ended.code == 2
     reason = "lost: the worker died, 3 times; is there enough memory?"
-    assert ended.err.splitlines()[-1] == f"error: runs/s: seeds 4 to 5: {reason}"
+    assert ended.err.splitlines()[-1] == f"error: runs/s: seeds 4 to 6: {reason}"
     assert json.loads(Path("runs/s/run.json").read_text())["status"] == "failed"
     monkeypatch.setattr("cartpole_cli.workers.local.sys.executable", COMMAND[0])
     assert cartpole("train", "--resume", "s", "--quiet").code == 0
     assert cartpole(*STUDY, "--name", "t", "--quiet").code == 0
     assert content(Path("runs/s").absolute()) == content(Path("runs/t").absolute())
+
+
+def test_a_study_that_was_stopped_before_its_first_part_goes_on_by_workers(cartpole: Run) -> None:
+    assert cartpole(*STUDY, "--name", "whole", "--quiet").code == 0
+    recipe = load_recipe(Path("runs/whole/recipe.toml"))
+    new = {"recipe_name": "ppo", "runs_dir": Path("runs"), "name": "cut", "tell": print}
+    with StudyInParts.create(recipe, device=torch.device("cpu"), **new):
+        pass  # Ctrl-C comes here
+    assert json.loads(Path("runs/cut/run.json").read_text())["status"] == "interrupted"
+    ended = cartpole("train", "--resume", "cut", "--workers", "2")
+    assert (ended.code, ended.err) == (0, "")
+    assert "workers: 2 processes, device of each: cpu" in ended.out
+    assert content(Path("runs/cut").absolute()) == content(Path("runs/whole").absolute())
+
+
+@pytest.mark.parametrize("change", [{"runs": {0: 1}}, {"trainer": None}, {"seconds": "x"}, {"runs": {9: {}}}])
+def test_a_part_that_is_none_costs_a_line_before_anything_is_trained(change: dict[str, Any], cartpole: Run) -> None:
+    assert cartpole(*STUDY, "--name", "s", "--quiet").code == 0
+    folder = Path("runs/s")
+    state = load_checkpoint(folder / "last.pth", "training")
+    (folder / "last.pth").unlink()
+    save_checkpoint(folder / "last.s4-s8.pth", state | change)
+    line = cartpole("train", "--resume", "s").line
+    assert "last.s4-s8.pth: not a part of this study: " in line
+    assert line.endswith("; remove it to train its seeds again")
+
+
+def test_parts_that_overlap_and_those_of_other_recipes_are_refused_by_name(cartpole: Run) -> None:
+    assert cartpole(*STUDY, "--name", "s", "--quiet").code == 0
+    folder = Path("runs/s")
+    shutil.copy(folder / "last.pth", folder / "last.s4-s5.pth")
+    (folder / "last.pth").rename(folder / "last.s6-s8.pth")
+    reason = "has seeds that last.s4-s5.pth has, too; remove one of them"
+    assert cartpole("train", "--resume", "s").line == f"error: runs/s/last.s6-s8.pth: {reason}"
+    (folder / "last.s6-s8.pth").unlink()
+    text = (folder / "recipe.toml").read_text()
+    (folder / "recipe.toml").write_text(text.replace("gamma = 0.99", "gamma = 0.9"))
+    line = cartpole("train", "--resume", "s").line
+    assert line.startswith("error: runs/s/last.s4-s5.pth: was trained by another recipe than runs/s/recipe.toml; ")

@@ -244,6 +244,10 @@ ARCHITECTURES = {
     "an unknown field": {"module": "os"},
     "bounds": {"num_actions": None, "action_low": [float("nan")], "action_high": [1.0]},
     "nested": {"hidden_sizes": [[16]]},
+    "no layers": {"hidden_sizes": []},
+    "values that see less": {"value_extras": -1},
+    "values that see everything": {"value_extras": 10**9},
+    "values that see words": {"value_extras": "physics"},
 }
 
 

@@ -98,11 +98,12 @@ def test_a_rollout_that_cannot_fit_is_refused_before_it_starts(capsys):
     assert not Path("runs").exists()
 
 
-def test_weights_that_cannot_fit_are_refused_before_they_are_made(capsys):
+@pytest.mark.parametrize(("workers", "seeds"), [("1", "1,024 seeds take 1,537 GiB"), ("2", "64 seeds take 96 GiB")])
+def test_weights_that_cannot_fit_are_refused_before_they_are_made(workers, seeds, capsys):
     wide = "policy.hidden_sizes=[4096, 4096, 4096, 4096]"
-    line = captured(capsys, "train", "--recipe", "ppo", wide, "--seeds", "1024").line
-    assert line.startswith("error: policy.hidden_sizes: 100,704,256 weights x 1,024 seeds take 1,537 GiB at least")
-    assert not Path("runs").exists()
+    line = captured(capsys, "train", "--recipe", "ppo", wide, "--seeds", "1024", "--workers", workers).line
+    assert line.startswith(f"error: policy.hidden_sizes: 100,704,256 weights x {seeds} at least")
+    assert not list(Path().glob("runs/*"))
 
 
 def test_an_iteration_of_minutes_is_told_before_it_starts():
@@ -116,10 +117,23 @@ def test_an_iteration_of_minutes_is_told_before_it_starts():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of addresses are Linux's")
-def test_memory_that_is_refused_is_one_line_and_leaves_nothing():
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_memory_that_is_refused_is_one_line_and_leaves_nothing(workers):
     limited = "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, resource.RLIM_INFINITY));"
     limited += "runpy.run_module('cartpole_cli', run_name='__main__')"
-    command = [sys.executable, "-c", limited, "train", "--recipe", "ppo", "--seeds", "1024", "--quiet"]
+    command = [
+        sys.executable,
+        "-c",
+        limited,
+        "train",
+        "--recipe",
+        "ppo",
+        "--seeds",
+        "1024",
+        "--quiet",
+        "--workers",
+        workers,
+    ]
     changes = ["environment.num_envs=65536", "algorithm.steps_per_iteration=1", "algorithm.minibatch_size=64"]
     done = subprocess.run([*command, *changes], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done

@@ -11,7 +11,13 @@ import torch
 from members import trainer_of
 
 from cartpole_cli.recipe.algorithm import DPORecipe, GRPORecipe, PPORecipe
-from cartpole_cli.recipe.environment import DisturbRecipe, NativeEnvironment, PhysicsRecipe, StartRecipe
+from cartpole_cli.recipe.environment import (
+    DisturbRecipe,
+    NativeEnvironment,
+    PhysicsRecipe,
+    RewardRecipe,
+    StartRecipe,
+)
 from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.trainer import Trainer
 
@@ -26,7 +32,13 @@ ALGORITHMS = pytest.mark.parametrize(
     ],
     ids=lambda recipe: recipe.name,
 )
-TASKS = pytest.mark.parametrize("task", ["CartPole-v1", "ContinuousCartPoleSwingUp-v1"])
+PAGE_PPO = PPORecipe(steps_per_iteration=40, num_epochs=2, minibatch_size=64, gae_lambda=0.9)
+"""Trained under what only the page does, with a value network that sees the physics."""
+TASKS = ("CartPole-v1", "ContinuousCartPoleSwingUp-v1")
+CASES = pytest.mark.parametrize(
+    ("algorithm", "task"),
+    [*((each, task) for each in ALGORITHMS.args[1] for task in TASKS), (PAGE_PPO, TASKS[1])],
+)
 
 
 def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
@@ -47,10 +59,16 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
         disturb=DisturbRecipe(push_rate=1.0, push_strength=(0.5, 5.0)),
         start=StartRecipe(balance=0.5, hanging=0.1, anywhere=0.4),
     )
+    policy = PolicyRecipe(features="trig", hidden_sizes=(32, 32), activation="relu")
+    if algorithm is PAGE_PPO:
+        policy = PolicyRecipe(features="fine", hidden_sizes=(32, 32), activation="relu", value_sees="physics")
+        disturb = DisturbRecipe(push_rate=1.0, pushed_share=0.7, push_lifts=True, hitch_rate=1.0, burst_rate=1.0)
+        reward = RewardRecipe(effort=0.1, change=0.1, distance=0.1)
+        environment = environment.model_copy(update={"disturb": disturb, "reward": reward})
     recipe = Recipe(
         algorithm=algorithm,
         environment=environment,
-        policy=PolicyRecipe(features="trig", hidden_sizes=(32, 32), activation="relu"),
+        policy=policy,
         trainer=TrainerRecipe(evaluate_every=2, evaluation_episodes=5, num_steps=20_000),
     )
     return trainer_of(recipe, seeds)
@@ -63,8 +81,7 @@ def test_an_iteration_goes_through_with_shapes_checked(algorithm: Any) -> None:
     assert [seed.failure for seed in report.seeds] == [None, None]
 
 
-@TASKS
-@ALGORITHMS
+@CASES
 def test_a_seed_is_its_solo_run(algorithm: Any, task: str) -> None:
     study, solo = _trainer(algorithm, task, SEEDS), _trainer(algorithm, task, SEEDS[1:2])
     for together, alone in zip(islice(study.iterations(), 4), islice(solo.iterations(), 4), strict=True):
@@ -74,8 +91,7 @@ def test_a_seed_is_its_solo_run(algorithm: Any, task: str) -> None:
         assert not torch.equal(stacked[0:1], own)
 
 
-@TASKS
-@ALGORITHMS
+@CASES
 def test_a_saved_run_goes_on_bit_for_bit(algorithm: Any, task: str) -> None:
     whole = _trainer(algorithm, task, SEEDS[:2])
     iterations = whole.iterations()

@@ -77,7 +77,7 @@ def test_a_shipped_recipes_policy_computes_what_torch_computes(name, tmp_path):
 @pytest.mark.unchecked
 @EACH_ACTIVATION
 @EACH_KIND
-@pytest.mark.parametrize("features", ["raw", "scaled", "trig"])
+@pytest.mark.parametrize("features", ["raw", "scaled", "trig", "fine"])
 def test_every_kind_of_policy_computes_what_torch_computes(kind, activation, features, tmp_path):
     check_as_torch(policy_of(kind, activation, features=features), tmp_path)
 
@@ -123,7 +123,7 @@ def test_a_force_of_another_range_is_given_as_it_is_and_clamped_to_ten_newtons(l
 
 @EACH_LANGUAGE
 @EACH_KIND
-@pytest.mark.parametrize("features", ["raw", "trig"])
+@pytest.mark.parametrize("features", ["raw", "trig", "fine"])
 def test_infinite_states_are_limited_and_what_is_no_number_is_no_force(language, kind, features, tmp_path):
     policy = policy_of(kind, "relu", features=features)
     infinite = np.array([[INF, 0, 0, 0], [0, 0, -INF, INF], [-INF, INF, 0, 0]], dtype=np.float32)
@@ -158,7 +158,7 @@ def numbers(*values: float) -> np.ndarray:
 
 @EACH_LANGUAGE
 @EACH_KIND
-@pytest.mark.parametrize("features", ["raw", "scaled", "trig"])
+@pytest.mark.parametrize("features", ["raw", "scaled", "trig", "fine"])
 def test_what_is_read_back_is_the_policy_bit_for_bit(language, kind, features):
     policy = policy_of(kind, features=features)
     hard = numbers(-0.0, 1e-45, -1.17549435e-38, 1 / 3, 16777217, 1e-7, 0.1, 1e10, 3.0, -7e-42)

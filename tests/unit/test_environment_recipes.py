@@ -15,9 +15,15 @@ from cartpole_cli.environments.randomized import RandomizedCartPole
 from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.errors import CartpoleError
 from cartpole_cli.randomness import Streams
-from cartpole_cli.recipe.environment import DisturbRecipe, NativeEnvironment, PhysicsRecipe, StartRecipe
+from cartpole_cli.recipe.environment import (
+    DisturbRecipe,
+    NativeEnvironment,
+    PhysicsRecipe,
+    RewardRecipe,
+    StartRecipe,
+)
 from cartpole_cli.recipe.files import resolve_recipe
-from cartpole_cli.tasks import STANDARD
+from cartpole_cli.tasks import STANDARD, Costs
 
 SECTIONS = {
     "physics": PhysicsRecipe(),
@@ -83,6 +89,45 @@ def test_fields_reach_the_simulator_in_si_units() -> None:
     assert limits == pytest.approx([2.4, math.inf, math.pi / 2, math.inf])
 
 
+def test_what_lasts_and_what_costs_reaches_the_simulator() -> None:
+    simulator = _build(
+        id="ContinuousCartPoleSwingUp-v1",
+        disturb=DisturbRecipe(
+            **{
+                "push_strength": (0.5, 5.0),
+                "push_distribution": "log_uniform",
+                "pushed_share": 0.5,
+                "push_lifts": True,
+            },
+            **{"hitch_rate": 0.1, "hitch_seconds": 0.5, "burst_rate": 0.2, "burst_pushes": 4.0, "burst_strength": 2.0},
+        ),
+        reward=RewardRecipe(effort=0.1, change=0.2, distance=0.3),
+    )
+    conditions = simulator._conditions
+    assert conditions.push_strength.logarithmic
+    assert conditions.push.lifts
+    assert (conditions.pushed_share, conditions.hitch_rate, conditions.burst_rate) == (0.5, 0.1, 0.2)
+    assert (conditions.hitch_seconds.low, conditions.hitch_seconds.high) == (0.5, 0.5)
+    assert (conditions.burst_seconds.low, conditions.burst_seconds.high) == (0.5, 3.0)
+    assert (conditions.burst_pushes, conditions.burst_strength) == (4.0, 2.0)
+    assert simulator.task.costs == Costs(effort=0.1, change=0.2, distance=0.3)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"algorithm": {"name": "grpo"}, "environment": {"num_envs": 1024}}, "no value network"),
+        ({"environment": {"backend": "gymnasium"}}, "shown by environment.backend = 'native'"),
+    ],
+)
+def test_a_value_network_that_is_not_there_or_shown_nothing_sees_no_physics(data: dict[str, Any], said: str) -> None:
+    with pytest.raises(CartpoleError) as caught:
+        resolve_recipe(data | {"policy": {"value_sees": "physics"}}, (), source="mine.toml")
+    (line,) = caught.value.problems
+    assert line.startswith("mine.toml: policy.value_sees = 'physics': ")
+    assert said in line
+
+
 def test_swing_up_hangs_at_first_and_has_no_angle_limit() -> None:
     simulator = _build(id="CartPoleSwingUp-v1")
     assert (simulator.state[2] - math.pi).abs().max() <= 0.05
@@ -110,6 +155,11 @@ def test_swing_up_hangs_at_first_and_has_no_angle_limit() -> None:
         ({"phisics": {"gravity": [5, 20]}}, "unknown field; did you mean 'physics'?"),
         ({"physics": {"cart_mass": 0}}, "environment.physics.cart_mass = 0: allowed: greater than 0"),
         ({"physics": 3}, "environment.physics = 3: allowed: a table, [environment.physics]"),
+        ({"disturb": {"hitch_seconds": [0, 1]}}, "environment.disturb.hitch_seconds[1] = 0: allowed: greater than 0"),
+        (
+            {"reward": {"effort": 0.1}},
+            "environment.reward = {'effort': 0.1, 'change': 0.0, 'distance': 0.0}: the reward",
+        ),
         ({"disturb": {"push_rate": -1}}, "environment.disturb.push_rate = -1: allowed: greater than or equal to 0"),
     ],
 )

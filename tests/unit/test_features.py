@@ -22,6 +22,7 @@ OBSERVATION = [0.5, -1.0, math.pi / 6, 1.5]
     [
         ("scaled", [0.5, -1.0, 10 * math.pi / 6, 1.5]),
         ("trig", [0.2, -0.5, 0.5, 0.5, math.sqrt(3) / 2]),
+        ("fine", [0.2, -0.5, 0.5, 0.5, math.sqrt(3) / 2, *map(math.tanh, (0.5, -1.0, 1.0, 2.0))]),
     ],
 )
 def test_the_features_of_an_observation(name, expected):
@@ -58,7 +59,7 @@ def test_a_scaled_network_sees_ten_times_the_angle():
     )
 
 
-@pytest.mark.parametrize("features", ["raw", "scaled", "trig"])
+@pytest.mark.parametrize("features", ["raw", "scaled", "trig", "fine"])
 def test_the_export_takes_raw_observations(features):
     policy = network(features)
     file = OnnxPolicy(export_onnx(Verification(policy), opset=18, metadata={}).model, "policy.onnx")

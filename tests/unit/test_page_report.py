@@ -11,7 +11,7 @@ from cartpole_cli.scoring.page.episodes import sample_episodes
 from cartpole_cli.scoring.page.outcomes import outcomes
 from cartpole_cli.scoring.page.physics import STEPS_PER_SECOND
 from cartpole_cli.scoring.page.report import report_on
-from cartpole_cli.scoring.page.simulate import Course
+from cartpole_cli.scoring.page.simulate import Course, Motion, MotionMeter
 from cartpole_cli.scoring.page.suite import Condition, Suite
 from cartpole_cli.scoring.page.suite_files import load_suite
 
@@ -105,7 +105,7 @@ def test_the_overall_interval_of_the_page_suites_sizes_holds_the_truth(p):
 def played(*upright):
     """Stretches of (seconds, whether upright), on the rail."""
     rows = np.concatenate([np.full(round(length * STEPS_PER_SECOND), is_up) for length, is_up in upright])
-    return Course(rows[:, None], np.ones_like(rows)[:, None])
+    return Course(rows[:, None], np.ones_like(rows)[:, None], Motion(*np.zeros((4, 1))))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_off_the_rail_at_the_end_is_not_standing_and_before_it_only_off_the_rail
     upright = np.ones((1001, 3), dtype=bool)
     on_rail = upright.copy()
     on_rail[100, 1] = on_rail[900, 2] = False
-    given = outcomes(Course(upright, on_rail))
+    given = outcomes(Course(upright, on_rail, Motion(*np.zeros((4, 3)))))
     assert given.stands.tolist() == [True, True, False]
     assert given.on_rail.tolist() == [True, False, False]
 
@@ -140,8 +140,8 @@ def test_starts_are_where_they_are_said_to_be():
     still, hanging, wild = (drawn(start=kind, episodes=300).start for kind in ("still", "hanging", "wild"))
     assert np.abs(still).max() <= 0.05
     np.testing.assert_allclose(hanging[2], np.pi, atol=0.05)
-    assert (np.abs(wild).max(axis=1) <= [3, 3, np.pi, 8]).all()
-    assert (np.abs(wild).max(axis=1) >= [2.9, 2.9, 3.0, 7.8]).all()
+    assert (np.abs(wild).max(axis=1) <= [3, 3, 2 * np.pi, 8]).all()
+    assert (np.abs(wild).max(axis=1) >= [2.9, 2.9, 6.0, 7.8]).all()
 
 
 def test_pushes_come_as_often_as_said_until_the_visitor_leaves():
@@ -154,6 +154,39 @@ def test_pushes_come_as_often_as_said_until_the_visitor_leaves():
     assert 1 <= np.abs(sizes).min() <= np.abs(sizes).max() <= 2
     assert abs(np.sign(sizes).mean()) < 0.3
     assert 7 <= len(sizes) / 50 <= 14
+
+
+def test_a_burst_is_of_one_side_and_the_page_lifts_unless_told_not_to():
+    mashing = {"at": [5, 10], "seconds": 3}
+    episodes = drawn(episodes=30, mashing=mashing)
+    strengths = episodes.seen + episodes.late
+    assert (np.abs(strengths).sum(axis=0) == 24).all()
+    assert (np.abs(strengths.sum(axis=0)) == 24).all()
+    assert 0 < (strengths.sum(axis=0) > 0).sum() < 30
+    steps, _ = np.nonzero(strengths)
+    assert 5 * STEPS_PER_SECOND <= steps.min() <= steps.max() <= 13 * STEPS_PER_SECOND
+    assert episodes.lifts.all()
+    both = drawn(episodes=30, mashing=mashing, pushes={**PUSHES, "until": 40})
+    assert (np.abs(both.seen + both.late).sum(axis=0) > 24 + 20).all()
+    assert not drawn(pushes={**PUSHES, "lift_fallen": False}).lifts.any()
+
+
+def test_hitches_hold_a_force_for_their_time_until_they_end():
+    asks = drawn(episodes=20, hitches={"seconds": 0.5, "every": [2, 4], "until": 30}).asks
+    held = np.diff(np.flatnonzero(asks[:, 0]))
+    assert set(held.tolist()) <= {1, 25, 26}
+    assert 6 <= (held > 1).sum() <= 12
+    assert asks[31 * STEPS_PER_SECOND :].all()
+
+
+def test_sliders_move_within_their_ranges_in_the_middle_of_episodes():
+    moves = drawn(episodes=50, sliders_move={"every": [4, 8], "cart_mass": [0.5, 2]}).moves
+    assert 4 <= len(moves.steps) / 50 <= 10
+    assert (np.diff(moves.steps) >= 0).all()
+    assert set(moves.episodes.tolist()) == set(range(50))
+    assert (moves.sliders.min(axis=1) >= [5, 0.5, 0.4]).all()
+    assert (moves.sliders.max(axis=1) <= [20, 2, 2]).all()
+    assert 200 <= moves.steps.min() <= moves.steps.max() <= 2000
 
 
 def test_a_grid_has_every_cell_and_its_episodes_side_by_side():
@@ -171,6 +204,17 @@ def test_other_seeds_and_names_draw_other_numbers_and_the_same_ones_the_same():
     other = sample_episodes(condition(pushes=PUSHES), seconds=60.0, seed=1, episodes_per_cell=None)
     assert (first.start != other.start).any()
     assert (first.late != other.late).any()
+
+
+def test_how_a_cart_is_moved_by_hand():
+    meter = MotionMeter(2)
+    for force, x in (([2, 0], [1, 0]), ([-4, 0], [-2, 0]), ([0, 5], [1, 0]), ([-4, 5], [0, 2])):
+        meter.add(np.array(force, dtype=np.float64), np.array(x, dtype=np.float64))
+    motion = meter.motion()
+    assert motion.effort.tolist() == [2.5, 2.5]
+    assert motion.switches.tolist() == [12.5, 0.0]  # once in four steps of 0.02 s
+    assert motion.jerk.tolist() == [(6 + 4 + 4) / 0.08, 5 / 0.08]
+    assert motion.distance.tolist() == [1.0, 0.5]
 
 
 # Whole suites
@@ -203,6 +247,22 @@ def test_a_controller_that_swings_up_comes_back_from_everything():
     recovery = {row["name"]: row["recovery_seconds"]["value"] for row in given["conditions"]}
     assert 2 < recovery["hanging"] < 10
     assert recovery["late"] > 1
+
+
+def test_hitches_mashing_and_moving_sliders_are_survived_by_a_controller_that_swings_up():
+    given = report(
+        swing_up,
+        {"name": "hitches", "hitches": {"seconds": [0.1, 0.2], "every": [2, 5], "until": 15}},
+        {"name": "mashing", "mashing": {"at": 3, "seconds": 1}},
+        {"name": "sliders", "sliders_move": {"every": [3, 5], "until": 15, "cart_mass": [0.8, 1.2]}},
+        seconds=40,
+        episodes=10,
+    )
+    rows = {row["name"]: row for row in given["conditions"]}
+    assert [row["stands"]["value"] for row in rows.values()] == [1.0, 1.0, 1.0]
+    assert rows["mashing"]["upright"]["value"] < 1.0
+    assert 0 < rows["hitches"]["effort"]["value"] < 10
+    assert rows["sliders"]["switches_per_second"]["value"] > 0
 
 
 def test_a_late_model_finds_a_fallen_pole():
@@ -255,7 +315,13 @@ def test_a_grid_reports_its_cells():
 def test_the_shipped_suite_has_the_whole_grid_and_peace_at_the_end():
     suite = load_suite("page")
     grids = [each for each in suite.condition if each.num_cells > 1]
-    assert [each.num_cells for each in grids] == [100, 100, 100]
-    assert all(each.pushes is None or each.pushes.until <= suite.seconds - 20 for each in suite.condition)
+    assert [each.num_cells for each in grids] == [100] * 6
+    for each in suite.condition:
+        parts = [part for part in (each.pushes, each.hitches, each.sliders_move) if part is not None]
+        assert all(part.until <= suite.seconds - 20 for part in parts)
+    assert [each.name for each in suite.condition if each.pushes and not each.pushes.lift_fallen] == [
+        "slider grid, pushes 0.5-1.5, strict",
+        "slider grid, pushes 0.5-5, strict",
+    ]
     assert {each.start for each in suite.condition} == {"still", "hanging", "wild"}
     assert {60, 30, 15, 10} == {each.frames_per_second for each in suite.condition}

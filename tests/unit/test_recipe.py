@@ -64,7 +64,7 @@ def test_a_shipped_recipe_validates_and_says_what_it_is_for(name, path):
     assert find_recipe(name) == path
     assert path.read_text().startswith("# ")
     assert len(describe(path)) > 10
-    assert recipe.algorithm.name in name or name in {"browser", "unbreakable"}
+    assert recipe.algorithm.name in name or name in {"browser", "unbreakable", "unbreakable-discrete"}
 
 
 @pytest.mark.parametrize("path", [path for _, path in SHIPPED])
@@ -516,7 +516,7 @@ def value_of(recipe: Recipe, key: str):
 
 def test_the_optional_fields_are_those_documented():
     assert {"trainer.stop_at_return", "environment.physics", "environment.position_limit"} < OPTIONAL.keys()
-    assert len(OPTIONAL) == 13
+    assert len(OPTIONAL) == 14
 
 
 @pytest.mark.parametrize("form", ["~{}", "{}=null", " ~{} ", "{} = null"])
@@ -555,7 +555,7 @@ def test_the_default_of_a_field_of_an_absent_section_makes_no_section():
         ("ppo", "policy.hidden_sizes", (64, 64)),
         ("ppo", "algorithm.gamma", 0.98),
         ("grpo", "algorithm.name", "reinforce"),
-        ("unbreakable", "environment.id", "CartPole-v1"),
+        ("unbreakable-discrete", "environment.id", "CartPole-v1"),
         ("unbreakable", "environment.disturb.push_rate", 0.0),
     ],
 )

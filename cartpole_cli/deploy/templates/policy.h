@@ -25,6 +25,7 @@
 #define CARTPOLE_LIMIT @LIMIT@
 #define CARTPOLE_MAX_FORCE @MAX_FORCE@ /* N */
 #define CARTPOLE_TRIG @TRIG@ /* 1: sees theta's sine and cosine instead of theta */
+#define CARTPOLE_MAGNIFIED @MAGNIFIED@ /* how many numbers it sees again, as tanh of a multiple */
 #define CARTPOLE_TANH @TANH@ /* hidden units: 1: tanh; 0: relu */
 #define CARTPOLE_SQUASH @SQUASH@ /* outputs: 0: as they are; 1: clipped to -1 .. 1; 2: tanh */
 #define CARTPOLE_CENTER @CENTER@ /* N, with a squash */
@@ -47,6 +48,10 @@ static const int cartpole_sizes[CARTPOLE_LAYERS + 1] = {@SIZES@};
 
 /* What x, x_dot, theta and theta_dot are multiplied with; with CARTPOLE_TRIG x, x_dot and theta_dot. */
 static const float cartpole_scale[] = {@SCALE@};
+
+#if CARTPOLE_MAGNIFIED
+static const float cartpole_magnification[] = {@MAGNIFICATION@};
+#endif
 
 /* Layer by layer, unit by unit: its bias, then its weights. */
 static const float cartpole_numbers[] CARTPOLE_FLASH = {
@@ -90,6 +95,11 @@ static inline void cartpole_outputs(float x, float x_dot, float theta, float the
 #else
     given[2] = theta * cartpole_scale[2];
     given[3] = theta_dot * cartpole_scale[3];
+#endif
+#if CARTPOLE_MAGNIFIED
+    for (int index = 0; index < CARTPOLE_MAGNIFIED; index++) {
+        given[5 + index] = tanhf(given[index] * cartpole_magnification[index]);
+    }
 #endif
     for (int layer = 1; layer <= CARTPOLE_LAYERS; layer++) {
         for (int unit = 0; unit < cartpole_sizes[layer]; unit++) {

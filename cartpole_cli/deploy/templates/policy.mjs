@@ -34,6 +34,7 @@ export function outputs(x, xDot, theta, thetaDot) {
   if (POLICY.trig) state.splice(2, 1);
   state.forEach((value, index) => (units[0][index] = value * POLICY.scale[index]));
   if (POLICY.trig) units[0].set([Math.sin(angle), Math.cos(angle)], 3);
+  POLICY.magnification.forEach((factor, index) => (units[0][5 + index] = Math.tanh(factor * units[0][index])));
   let place = 0;
   for (let layer = 1; layer < units.length; layer++) {
     const given = units[layer - 1];

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cartpole_cli.scoring.page.physics import STEPS_PER_SECOND, Flags, Floats
-from cartpole_cli.scoring.page.simulate import Course
+from cartpole_cli.scoring.page.simulate import Course, Motion
 
 FINAL_SECONDS = 5
 STEADY_SECONDS = 1
@@ -24,6 +24,8 @@ class Outcomes:
     recovery: Floats
     """The longest time without a steady pole, in seconds, of those that stand at the end; nan of others. A pole is
     steady that stays upright for at least 1 s."""
+    motion: Motion
+    """How the cart was moved, after the first 5 s."""
 
 
 def outcomes(course: Course) -> Outcomes:
@@ -36,6 +38,7 @@ def outcomes(course: Course) -> Outcomes:
         on_rail=np.asarray(course.on_rail.all(axis=0)),
         upright=course.upright[1:].mean(axis=0),
         recovery=np.where(stands, recovery, np.nan),
+        motion=course.motion,
     )
 
 

@@ -33,6 +33,12 @@ class Sliders:
     cart_mass: Floats
     pole_length: Floats
 
+    def moved(self, episodes: NDArray[np.int64], to: Floats) -> "Sliders":
+        """With other values, [3, M], for some of the episodes."""
+        values = np.stack([self.gravity, self.cart_mass, self.pole_length])
+        values[:, episodes] = to
+        return Sliders(*values)
+
 
 def page_step(state: Floats, force: Floats, sliders: Sliders) -> Floats:
     """The state 0.02 s later, under a force on the cart in newtons, positive to the right."""

@@ -92,6 +92,10 @@ def _condition_data(condition: Condition, result: Outcomes) -> dict[str, Any]:
         "on_rail": share(result.on_rail).as_plain_data(),
         "upright": mean(result.upright).as_plain_data(),
         "recovery_seconds": _mean_of_any(result.recovery[result.stands]),
+        "effort": mean(result.motion.effort).as_plain_data(),
+        "switches_per_second": mean(result.motion.switches).as_plain_data(),
+        "jerk": mean(result.motion.jerk).as_plain_data(),
+        "distance": mean(result.motion.distance).as_plain_data(),
     }
     if condition.num_cells > 1:
         data["cells"] = _cells_data(condition, result)

@@ -37,14 +37,53 @@ class Pushing(Part):
     """A visitor who pushes again and again, to random sides."""
 
     strength: NumberOrRange[Strength]
-    """How strong each push is, from 0 to 5; the page's own slider begins at 1."""
+    """How strong each push is, from 0 to 5; the page's keys and buttons push with 1, and no slider changes that."""
     every: NumberOrRange[Interval]
     """Seconds between one push and the next."""
     until: Seconds = 40.0
     """Seconds after which the visitor pushes no more."""
-    lift_fallen: bool = False
-    """Whether a push sets a pole that leans more than 29.7 degrees back to 29.7, as the page's clamp does to the
-    letter; if not, the push changes its velocities only. Lifting flatters policies that cannot swing a pole up."""
+    lift_fallen: bool = True
+    """Whether a push sets a pole that leans more than 29.7 degrees back to 29.7, as the page's clamp does. If not, the
+    push changes its velocities only: stricter, as lifting flatters policies that cannot swing a pole up."""
+
+
+class Mashing(Part):
+    """A visitor who keeps hitting one key: a burst of pushes to one side, which is drawn for each episode."""
+
+    at: NumberOrRange[Seconds]
+    """Seconds after which the burst begins."""
+    seconds: NumberOrRange[Seconds] = (3.0, 3.0)
+    """How long it lasts."""
+    per_second: Annotated[float, Field(gt=0, le=50)] = 8.0
+    """Pushes per second."""
+    strength: Strength = 1.0
+    """Strength of each."""
+
+
+class Hitching(Part):
+    """Frames that take long, again and again: the force of the last inference goes on acting."""
+
+    seconds: NumberOrRange[Seconds]
+    """How long each of them takes."""
+    every: NumberOrRange[Interval]
+    """Seconds from the end of one to the beginning of the next."""
+    until: Seconds = 40.0
+    """Seconds after which no more begin."""
+
+
+class Moving(Part):
+    """A visitor who moves all three sliders, again and again: each to anywhere in a range, uniform in its logarithm."""
+
+    every: NumberOrRange[Interval]
+    """Seconds between one move and the next."""
+    until: Seconds = 40.0
+    """Seconds after which the sliders stay where they are."""
+    gravity: NumberOrRange[Annotated[float, Field(gt=0, le=100)]] = (5.0, 20.0)
+    """Where the gravity slider is moved to, m/s^2."""
+    cart_mass: NumberOrRange[Annotated[float, Field(ge=0.1, le=100)]] = (0.2, 5.0)
+    """Where the slider for the cart's mass is moved to, kg."""
+    pole_length: NumberOrRange[Annotated[float, Field(ge=0.2, le=20)]] = (0.4, 2.0)
+    """Where the slider for the pole's whole length is moved to, m."""
 
 
 class Condition(Part):
@@ -64,7 +103,7 @@ class Condition(Part):
     """Values of the slider for the pole's whole length in m; on the page it goes from 0.4 to 2."""
     start: Literal["still", "hanging", "wild"] = "still"
     """Where episodes start. still: all four numbers within 0.05 of an upright pole at rest, as on the page; hanging:
-    the same around a hanging pole; wild: within 3 m and 3 m/s, at any angle, within 8 rad/s."""
+    the same around a hanging pole; wild: within 3 m and 3 m/s, within two turns, within 8 rad/s."""
     frames_per_second: Annotated[float, Field(ge=1, le=1000)] = 60.0
     """How many times a second the page draws a frame and asks the policy."""
     model_after: NumberOrRange[Seconds] = (0.0, 0.0)
@@ -75,6 +114,12 @@ class Condition(Part):
     """Seconds for which the tab is hidden, while the last force goes on acting; 0: never."""
     pushes: Pushing | None = None
     """A visitor's pushes; unset: there are none."""
+    mashing: Mashing | None = None
+    """A burst of pushes besides; unset: none. It lifts a fallen pole unless the condition's pushes do not."""
+    hitches: Hitching | None = None
+    """Frames that take long; unset: none does."""
+    sliders_move: Moving | None = None
+    """Moves of the sliders in the middle of an episode; unset: they stay where they are."""
 
     @property
     def num_cells(self) -> int:

@@ -2,13 +2,14 @@
 
 A drawn frame lets land the pushes since the last frame, runs the physics steps that are due with the force of the last
 finished inference, and then asks for one inference, whose force is used from the next frame on. Frame k is drawn at
-k / frames_per_second, except while the tab is hidden; inferences begin once the model is loaded, until then the force
-is 0.
+k / frames_per_second, except while the tab is hidden or a frame takes long; inferences begin once the model is loaded,
+until then the force is 0.
 
 Seen from the physics steps, which is how many episodes are simulated at once: some steps begin with a fresh inference,
 and a push lands right before a step, either before that step's inference (and is seen by it) or after.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ def timing(
     *,
     frames_per_second: float,
     model_after: float,
-    hidden: tuple[float, float] | None,
+    gaps: Sequence[tuple[float, float]],
     pushes: Pushes,
 ) -> Timing:
     """The timing of one episode.
@@ -55,13 +56,13 @@ def timing(
         num_steps: T.
         frames_per_second: how often the page draws.
         model_after: when the model is loaded, in seconds.
-        hidden: from when to when the tab is hidden, in seconds.
+        gaps: from when to when no frame is drawn, in seconds: the tab is hidden, or a frame takes long.
         pushes: sorted by time.
     """
     num_frames = int(np.ceil(num_steps * frames_per_second / STEPS_PER_SECOND)) + 2
     frames = np.arange(num_frames) / frames_per_second
-    if hidden is not None:
-        frames = frames[(frames < hidden[0]) | (frames >= hidden[1])]
+    for begin, end in gaps:
+        frames = frames[(frames < begin) | (frames >= end)]
     # A frame at a step's very time runs that step: rounding must not decide.
     done = np.minimum(np.floor(frames * STEPS_PER_SECOND + 1e-6).astype(np.int64), num_steps)
     first = np.concatenate([[0], done[:-1]])
