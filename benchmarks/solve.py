@@ -5,7 +5,8 @@
     python benchmarks/solve.py ppo --first-seed 1000 # other seeds: tune on these, never on 0-19
 
 Each run is `cartpole train --recipe NAME --seed SEED` in this process, files included. The return is best.pth's,
-acting greedily on the final evaluation set (100 episodes of Gymnasium's CartPole that chose nothing). Seconds are
+acting greedily on the final evaluation set (100 episodes of Gymnasium's CartPole that chose nothing). "5,000 steps"
+counts the runs whose best.pth stands that long in 99 of 100 other episodes. Seconds are
 those of the training loop: collecting and learning, then with the held-out evaluations and confirmations that decide
 when to stop. Imports and the final evaluation are not in them.
 """
@@ -23,7 +24,10 @@ import torch
 
 from cartpole_cli.recipe.files import find_recipe, load_recipe
 from cartpole_cli.runs.session import Session, Summary
+from cartpole_cli.scoring.candidates import load_candidate
+from cartpole_cli.scoring.scorecard import Terms, score
 
+LONG = 5_000
 RECIPES = [name + head for name in ("reinforce", "ppo", "grpo", "dpo") for head in ("", "-continuous")]
 
 
@@ -40,7 +44,14 @@ def train(recipe_name: str, seed: int, overrides: list[str], runs_dir: Path) -> 
         return session.finish()
 
 
-def row(recipe_name: str, summaries: list[Summary]) -> str:
+def stands_long(run: str, runs_dir: Path) -> bool:
+    """Whether best.pth stands 5,000 steps in 99 of 100 episodes."""
+    candidate = load_candidate(run, runs_dir, torch.device("cpu"))
+    card = score(candidate, Terms(episodes=100, seed=0, horizon=LONG)).card
+    return sum(value >= LONG for value in card["returns"]) >= 99
+
+
+def row(recipe_name: str, summaries: list[Summary], num_long: int) -> str:
     """A line of the table."""
     returns = [summary.mean_return.value for summary in summaries if summary.mean_return is not None]
     solved = sum(value >= 475 for value in returns)
@@ -56,6 +67,7 @@ def row(recipe_name: str, summaries: list[Summary]) -> str:
         f"{perfect} of {len(summaries)}",
         f"{min(returns):.1f}",
         f"{statistics.median(returns):.1f}",
+        f"{num_long} of {len(summaries)}",
         spread(lambda summary: summary.env_steps, ",.0f"),
         spread(lambda summary: summary.seconds - summary.evaluation_seconds, ".2f"),
         spread(lambda summary: summary.seconds, ".2f"),
@@ -75,11 +87,13 @@ def main() -> None:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     versions = f"torch {version('torch')}, gymnasium {version('gymnasium')}, Python {platform.python_version()}"
     print(f"seeds {seeds.start} to {seeds.stop - 1}, one core of {platform.machine()}, {versions}\n")
-    print("| recipe | >= 475 | 500.0 | worst | median | env steps, median (range) | seconds | with evaluations |")
-    print("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as runs_dir:
+    headings = "recipe | >= 475 | 500.0 | worst | median | 5,000 steps | env steps, median (range) | seconds"
+    print(f"| {headings} | with evaluations |\n|{'---|' * 9}")
+    with tempfile.TemporaryDirectory() as folder:
         for name in options.recipes:
-            print(row(name, [train(name, seed, options.set, Path(runs_dir)) for seed in seeds]), flush=True)
+            summaries = [train(name, seed, options.set, Path(folder)) for seed in seeds]
+            num_long = sum(stands_long(path.name, Path(folder)) for path in Path(folder).glob(f"*-{name}-s*"))
+            print(row(name, summaries, num_long), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from cartpole_cli.actions import FORCE, MAX_FORCE, PUSHES, Actions
 TaskId = Literal["CartPole-v1", "ContinuousCartPole-v1", "CartPoleSwingUp-v1", "ContinuousCartPoleSwingUp-v1"]
 
 MAX_EPISODE_STEPS = 500
+LIMIT, TILT = 2.4, math.radians(12)
 START_RANGE = 0.05
 """All four numbers of a start state are within this of an upright, or hanging, pole at rest."""
 PHYSICS = {
@@ -38,6 +39,12 @@ def swing_up_reward(x: Any, cos: Any, theta_dot: Any, position_limit: float) -> 
     offset = x / position_limit
     centered = 1 - off_center * (offset * offset)
     return upright * centered - calm / 2 * (cos + abs(cos)) * (theta_dot * theta_dot)
+
+
+def sparse_swing_up_reward(x: Any, cos: Any, theta_dot: Any, position_limit: float) -> Any:
+    """1 while the pole is within 12 degrees of upright and slower than 1 rad/s, and the cart in the middle fifth of the
+    rail; otherwise 0. Of tensors or floats."""
+    return 1.0 * ((cos >= math.cos(TILT)) & (abs(theta_dot) <= 1.0) & (abs(x) <= position_limit / 5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,6 @@ class Task:
         return self.reward is None
 
 
-LIMIT, TILT = 2.4, math.radians(12)
 RAIL, ANY_ANGLE = 5.0, math.inf
 OURS = "cartpole_cli"
 TASKS = {

@@ -17,7 +17,9 @@ returns are all equal say nothing; they enter no term, the KL included, and no a
 the others; if no group is left, there is no step. `credit = "to_go"` gives each step the return still to come minus
 the mean over the other members' at the same time (0 once they have ended), instead of the whole episode's. The exact
 KL needs the reference's distributions, not only its log-probs; k2 and k3 use the actions taken, and are estimates of
-the current policy's KL only in the first step after these were taken.
+the current policy's KL only in the first step after these were taken. `branch_from = "none"` makes groups of episodes
+that have nothing in common, as where no two can begin in the same state: to compare with, as their mean also carries
+how hard each one's start was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,9 +84,13 @@ class GRPO(Algorithm[GRPORecipe, GRPORows]):
     def collect(
         self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
     ) -> Rollout:
-        if self.section.branch_from == "episode":
-            return collect_branches(environment, policy, streams, iteration, self.section.group_size, None)
-        return collect_episodes(environment, policy, streams, iteration, self.section.group_size)
+        match self.section.branch_from:
+            case "episode":
+                return collect_branches(environment, policy, streams, iteration, self.section.group_size, None)
+            case "start":
+                return collect_episodes(environment, policy, streams, iteration, self.section.group_size)
+            case "none":
+                return collect_episodes(environment, policy, streams, iteration)
 
     @torch.no_grad()
     def targets(self, rollout: Rollout, policy: PolicyNetwork, reference: PolicyNetwork) -> GRPORows:

@@ -24,6 +24,7 @@ DISPENSABLE = (
     "switches",
     "effort",
     "recovers in",
+    "never down",
     "upright",
     "",
     "on rail",
@@ -32,6 +33,7 @@ DISPENSABLE = (
 )
 LEGEND = (
     "stands: within 20 degrees of upright and 5 m of the middle all through the last 5 s; on rail: never beyond 5 m",
+    "never down: the pole never past 90 degrees",
     "upright: share of the time; recovers in: longest time without a steady pole (upright for 1 s on end), where it "
     "stands",
     "after the first 5 s: effort: mean |force|; switches: changes of its sign; jerk: mean |change of force|; distance: "
@@ -112,6 +114,7 @@ def _columns(report: dict[str, Any], utf: bool) -> list[Column]:
         Column("stands", True, [_percent(overall), *(_percent(row["stands"]) for row in rows)]),
         Column("95 % interval", True, [_interval(overall), *(_interval(row["stands"]) for row in rows)]),
         Column("on rail", True, ["", *(_percent(row["on_rail"]) for row in rows)]),
+        Column("never down", True, ["", *(_percent(row["never_down"]) for row in rows)]),
         Column("upright", True, ["", *(_percent(row["upright"]) for row in rows)]),
         *(
             Column(heading, True, ["", *(f"{row[key]['value']:.{places}f}{unit}" for row in rows)])

@@ -67,9 +67,9 @@ class GRPORecipe(Section):
     name: Literal["grpo"]
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
-    branch_from: Literal["start", "episode"] = "start"
-    """Where groups begin: at an episode's start, or at a random step of an episode played for it; training returns then
-    count from there."""
+    branch_from: Literal["start", "episode", "none"] = "start"
+    """Where groups begin: at an episode's start (start), at a random step of an episode played for it, from which
+    training returns then count (episode), or each episode at a start of its own (none), to compare with."""
     credit: Literal["outcome", "to_go"] = "outcome"
     """Return that a step is credited with: its whole episode's (outcome), or what is still to come (to_go)."""
     advantage_scale: Literal["none", "group", "batch"] = "batch"

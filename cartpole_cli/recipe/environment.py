@@ -13,7 +13,7 @@ from pydantic import Field, PositiveFloat
 from cartpole_cli.actions import Continuous
 from cartpole_cli.recipe.ranges import NumberOrRange, fixed
 from cartpole_cli.recipe.sections import Fraction, NonNegativeFloat, Section
-from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD, TASKS, Costs, Task, TaskId
+from cartpole_cli.tasks import MAX_EPISODE_STEPS, STANDARD, TASKS, Costs, Task, TaskId, sparse_swing_up_reward
 
 NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
 MaxEpisodeSteps = Annotated[int, Field(ge=1, le=100_000)]
@@ -92,9 +92,12 @@ class DisturbRecipe(Section):
 
 
 class RewardRecipe(Section):
-    """Weights of what is subtracted from the swing-up's reward in each step, where the pole stands or not. A force F of
-    at most F_max acts, after F' in the step before."""
+    """The swing-up's reward, and weights of what is subtracted from it in each step, where the pole stands or not. A
+    force F of at most F_max acts, after F' in the step before."""
 
+    kind: Literal["dense", "sparse"] = "dense"
+    """Dense: grows with the pole's height. Sparse: 1 while the pole is within 12 degrees of upright and slower than
+    1 rad/s, and the cart in the middle fifth of the rail, otherwise 0."""
     effort: NonNegativeFloat = 0.0
     """Weight of the effort: effort * |F| / F_max."""
     change: NonNegativeFloat = 0.0
@@ -153,7 +156,8 @@ class NativeEnvironment(Section):
             actions=Continuous((-force,), (force,)) if isinstance(row.actions, Continuous) else row.actions,
             position_limit=self.position_limit or row.position_limit,
             angle_limit=math.radians(self.angle_limit) if self.angle_limit else row.angle_limit,
-            costs=Costs(**self.reward.model_dump()) if self.reward else row.costs,
+            reward=sparse_swing_up_reward if self.reward and self.reward.kind == "sparse" else row.reward,
+            costs=Costs(**self.reward.model_dump(exclude={"kind"})) if self.reward else row.costs,
         )
 
     @property
@@ -180,7 +184,7 @@ class NativeEnvironment(Section):
             yield "environment.start", shares, "allowed: shares (balance, hanging, anywhere) that add up to 1"
         if self.reward is not None and self.counts_steps:
             reason = f"the reward of environment.id = {self.id!r} is 1 for every step; allowed: nothing, or a swing-up"
-            yield "environment.reward", self.reward.model_dump(), reason
+            yield "environment.reward", self.reward.model_dump(exclude_defaults=True), reason
 
 
 class GymnasiumEnvironment(Section):

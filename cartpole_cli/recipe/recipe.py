@@ -131,7 +131,7 @@ def _group_problems(
             f"allowed: {MIN_GROUPS * size}, {(MIN_GROUPS + 1) * size}, {(MIN_GROUPS + 2) * size}, ..."
         )
         yield "environment.num_envs", environment.num_envs, reason
-    if isinstance(environment, GymnasiumEnvironment):
+    if isinstance(environment, GymnasiumEnvironment) and algorithm.branch_from != "none":
         if environment.vectorization_mode == "vector_entry_point":
             reason = (
                 "it has one seed for all environments, so no two start from the same state; allowed: 'sync', 'async'"

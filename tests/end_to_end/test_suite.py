@@ -33,7 +33,7 @@ pushes = { strength = 1, every = [1, 2], until = 2 }
 """
 KEYS = {"target", "seconds", "seed", "overall", "conditions", "cart_pole"}
 ROW = {
-    *("name", "episodes", "stands", "on_rail", "upright", "recovery_seconds"),
+    *("name", "episodes", "stands", "on_rail", "never_down", "upright", "recovery_seconds"),
     *("effort", "switches_per_second", "jerk", "distance"),
 }
 

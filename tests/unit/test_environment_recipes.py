@@ -128,6 +128,24 @@ def test_a_value_network_that_is_not_there_or_shown_nothing_sees_no_physics(data
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("state", "pays"),
+    [
+        ((0.0, 9.0, 0.0, 0.0), 1.0),
+        ((-0.99, 0.0, math.radians(-11.9), 0.99), 1.0),
+        ((0.0, 0.0, 2 * math.pi, 0.0), 1.0),
+        ((1.01, 0.0, 0.0, 0.0), 0.0),
+        ((0.0, 0.0, math.radians(12.1), 0.0), 0.0),
+        ((0.0, 0.0, 0.0, -1.01), 0.0),
+        ((0.0, 0.0, math.pi, 0.0), 0.0),
+    ],
+)
+def test_a_sparse_swing_up_pays_for_a_calm_pole_near_the_middle_alone(state: tuple[float, ...], pays: float) -> None:
+    simulator = _build(id="CartPoleSwingUp-v1", reward=RewardRecipe(kind="sparse"))
+    after = torch.tensor(state).view(4, 1, 1).expand_as(simulator.state)
+    assert simulator._reward(after).unique().tolist() == [pays]
+
+
 def test_swing_up_hangs_at_first_and_has_no_angle_limit() -> None:
     simulator = _build(id="CartPoleSwingUp-v1")
     assert (simulator.state[2] - math.pi).abs().max() <= 0.05
@@ -158,7 +176,7 @@ def test_swing_up_hangs_at_first_and_has_no_angle_limit() -> None:
         ({"disturb": {"hitch_seconds": [0, 1]}}, "environment.disturb.hitch_seconds[1] = 0: allowed: greater than 0"),
         (
             {"reward": {"effort": 0.1}},
-            "environment.reward = {'effort': 0.1, 'change': 0.0, 'distance': 0.0}: the reward",
+            "environment.reward = {'kind': 'dense', 'effort': 0.1, 'change': 0.0, 'distance': 0.0}: the reward",
         ),
         ({"disturb": {"push_rate": -1}}, "environment.disturb.push_rate = -1: allowed: greater than or equal to 0"),
     ],

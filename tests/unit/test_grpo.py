@@ -14,6 +14,7 @@ from torch import Tensor
 from cartpole_cli.algorithms import grpo
 from cartpole_cli.algorithms.grpo import GRPO, GRPORows, aggregation_weight
 from cartpole_cli.algorithms.reinforce import Reinforce, ReinforceRows
+from cartpole_cli.environments.build import build_environment
 from cartpole_cli.experience import Rollout
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
@@ -242,6 +243,14 @@ def test_without_kl_there_is_no_reference_to_store():
 def test_the_reference_is_renewed_as_asked_with_kl_and_is_the_policy_itself_without():
     assert algorithm(kl_weight=0.1, reference_every=7).reference_every == 7
     assert algorithm(kl_weight=0.0, reference_every=7).reference_every == 1
+
+
+@pytest.mark.parametrize(("branch_from", "starts"), [("start", 4), ("none", 12)])
+def test_groups_begin_in_one_state_unless_they_have_nothing_in_common(branch_from: str, starts: int):
+    algorithm = GRPO([GRPORecipe(name="grpo", group_size=3, branch_from=branch_from)] * S, STREAMS.device)
+    environment = build_environment(NativeEnvironment(num_envs=12), STREAMS)
+    begun = algorithm.collect(environment, policy(), STREAMS, 0).observation[:, 0]
+    assert [len(of_seed.unique(dim=0)) for of_seed in begun] == [starts] * S
 
 
 def test_grpo_needs_no_value_network():

@@ -105,7 +105,7 @@ def test_the_overall_interval_of_the_page_suites_sizes_holds_the_truth(p):
 def played(*upright):
     """Stretches of (seconds, whether upright), on the rail."""
     rows = np.concatenate([np.full(round(length * STEPS_PER_SECOND), is_up) for length, is_up in upright])
-    return Course(rows[:, None], np.ones_like(rows)[:, None], Motion(*np.zeros((4, 1))))
+    return Course(rows[:, None], np.ones_like(rows)[:, None], np.ones(1, dtype=bool), Motion(*np.zeros((4, 1))))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_off_the_rail_at_the_end_is_not_standing_and_before_it_only_off_the_rail
     upright = np.ones((1001, 3), dtype=bool)
     on_rail = upright.copy()
     on_rail[100, 1] = on_rail[900, 2] = False
-    given = outcomes(Course(upright, on_rail, Motion(*np.zeros((4, 3)))))
+    given = outcomes(Course(upright, on_rail, upright[0], Motion(*np.zeros((4, 3)))))
     assert given.stands.tolist() == [True, True, False]
     assert given.on_rail.tolist() == [True, False, False]
 

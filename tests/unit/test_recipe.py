@@ -248,6 +248,11 @@ def test_groups_begin_in_the_middle_of_native_episodes_only(write, algorithm, mi
     assert load_recipe(path, ["environment.backend=native"]).algorithm.branch_from == middle
 
 
+def test_groups_that_share_no_start_need_no_environment_that_gives_them_one(write):
+    path = write(groups("grpo", 2, 16, 'backend = "gymnasium"\nvectorization_mode = "vector_entry_point"'))
+    assert load_recipe(path, ["algorithm.branch_from=none"]).algorithm.branch_from == "none"
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "robust"])
 def test_label_smoothing_is_for_losses_that_expect_wrong_labels(write, loss):
     text = groups("dpo", 2, 16) + f'loss = "{loss}"\nlabel_smoothing = 0.1'

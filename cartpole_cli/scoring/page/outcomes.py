@@ -19,6 +19,8 @@ class Outcomes:
     """Upright and on the rail all through the last 5 s."""
     on_rail: Flags
     """Never beyond 5 m."""
+    never_down: Flags
+    """The pole never past 90 degrees."""
     upright: Floats
     """The share of time the pole was within 20 degrees of upright."""
     recovery: Floats
@@ -36,6 +38,7 @@ def outcomes(course: Course) -> Outcomes:
     return Outcomes(
         stands=np.asarray(stands),
         on_rail=np.asarray(course.on_rail.all(axis=0)),
+        never_down=course.never_down,
         upright=course.upright[1:].mean(axis=0),
         recovery=np.where(stands, recovery, np.nan),
         motion=course.motion,

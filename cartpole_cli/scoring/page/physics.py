@@ -86,5 +86,10 @@ def is_upright(state: Floats) -> Flags:
     return np.asarray(np.cos(state[2]) >= np.cos(UPRIGHT))
 
 
+def is_up(state: Floats) -> Flags:
+    """Above the pivot: within 90 degrees of upright."""
+    return np.asarray(np.cos(state[2]) >= 0)
+
+
 def is_on_rail(state: Floats) -> Flags:
     return np.asarray(np.abs(state[0]) <= RAIL)

@@ -90,6 +90,7 @@ def _condition_data(condition: Condition, result: Outcomes) -> dict[str, Any]:
         "episodes": len(result.stands),
         "stands": share(result.stands).as_plain_data(),
         "on_rail": share(result.on_rail).as_plain_data(),
+        "never_down": share(result.never_down).as_plain_data(),
         "upright": mean(result.upright).as_plain_data(),
         "recovery_seconds": _mean_of_any(result.recovery[result.stands]),
         "effort": mean(result.motion.effort).as_plain_data(),

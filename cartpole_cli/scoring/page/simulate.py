@@ -13,6 +13,7 @@ from cartpole_cli.scoring.page.physics import (
     Flags,
     Floats,
     is_on_rail,
+    is_up,
     is_upright,
     page_step,
     push,
@@ -27,16 +28,18 @@ Pilot = Callable[[NDArray[np.float32]], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The course of N episodes of T steps: where pole and cart were, [T + 1, N], the start included; and how the carts
-    were moved from `SETTLED_SECONDS` on."""
+    """The course of N episodes of T steps: where pole and cart were, [T + 1, N], the start included; whether the pole
+    was never past 90 degrees, [N]; and how the carts were moved from `SETTLED_SECONDS` on."""
 
     upright: Flags
     on_rail: Flags
+    never_down: Flags
     motion: "Motion"
 
     def of(self, first: int, end: int) -> "Course":
         """Some of the episodes."""
-        return Course(self.upright[:, first:end], self.on_rail[:, first:end], self.motion.of(first, end))
+        upright, on_rail = self.upright[:, first:end], self.on_rail[:, first:end]
+        return Course(upright, on_rail, self.never_down[first:end], self.motion.of(first, end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def simulate(pilot: Pilot, episodes: Episodes, on_step: Callable[[int], None]) -
     state, force, sliders = episodes.start, np.zeros(episodes.start.shape[1]), episodes.sliders
     meter, moves = MotionMeter(len(force)), episodes.moves
     bounds = np.searchsorted(moves.steps, np.arange(episodes.num_steps + 1)).tolist()
-    upright, on_rail = [is_upright(state)], [is_on_rail(state)]
+    upright, on_rail, never_down = [is_upright(state)], [is_on_rail(state)], is_up(state)
     with np.errstate(over="ignore", invalid="ignore"):  # a policy may blow everything up
         for step in range(episodes.num_steps):
             first, end = bounds[step : step + 2]
@@ -104,10 +107,11 @@ def simulate(pilot: Pilot, episodes: Episodes, on_step: Callable[[int], None]) -
             state = page_step(_pushed(state, episodes.late[step], episodes.lifts), force, sliders)
             upright.append(is_upright(state))
             on_rail.append(is_on_rail(state))
+            never_down &= is_up(state)
             if step >= SETTLED_SECONDS * STEPS_PER_SECOND:
                 meter.add(force, state[0])
             on_step(step + 1)
-    return Course(np.stack(upright), np.stack(on_rail), meter.motion())
+    return Course(np.stack(upright), np.stack(on_rail), never_down, meter.motion())
 
 
 def _pushed(state: Floats, strength: Strengths, lifts: Flags) -> Floats:
