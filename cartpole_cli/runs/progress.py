@@ -27,5 +27,4 @@ class Progress:
         Raises:
             KeyError: it does not.
         """
-        known = {"evaluations": 0} | state  # files from before there were histories do not count them
-        return cls(**{part.name: known[part.name] for part in fields(cls)})
+        return cls(**{part.name: state[part.name] for part in fields(cls)})

@@ -22,6 +22,7 @@ FILES = (
     "study.json",
     "best.pth",
     "last.pth",
+    "history.pth",
     ".lock",
 )
 COMMANDS = (
@@ -30,6 +31,7 @@ COMMANDS = (
     ("eval", "run", "study", "--episodes", "2"),
     ("export", "run", "--output", "out.onnx"),
     ("plot", "run", "study"),
+    ("view", "run", "study", "-o", "page.html"),
     ("train", "--quiet", "--resume", "study", "trainer.num_steps=96"),
     ("train", "--quiet", "--resume", "run", "trainer.num_steps=96"),
 )

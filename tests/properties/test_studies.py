@@ -37,7 +37,7 @@ GYMNASIUM = {
 ENVIRONMENTS: dict[str, dict[str, Any]] = NATIVE | GYMNASIUM
 CASES = [(algorithm, environment) for algorithm in ALGORITHMS for environment in NATIVE]
 GYMNASIUM_CASES = [(algorithm, environment) for algorithm in ("reinforce", "ppo") for environment in GYMNASIUM]
-SEED_FILES = {"recipe.toml", "run.json", "metrics.jsonl", "best.pth", "best.json", "evaluation.json"}
+SEED_FILES = {"recipe.toml", "run.json", "metrics.jsonl", "best.pth", "best.json", "history.pth", "evaluation.json"}
 
 
 def recipe_of(

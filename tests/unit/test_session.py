@@ -24,7 +24,8 @@ from cartpole_cli.training.build import build_evaluator
 from cartpole_cli.training.evaluation import play
 
 CPU = torch.device("cpu")
-FILES = {"recipe.toml", "run.json", "metrics.jsonl", "best.pth", "best.json", "last.pth", "evaluation.json"}
+FILES = {"recipe.toml", "run.json", "metrics.jsonl", "best.pth", "best.json", "last.pth"}
+FILES |= {"history.pth", "evaluation.json"}
 
 
 def small(num_iterations: int = 4, **trainer: object) -> Recipe:

@@ -20,6 +20,7 @@ from cartpole_cli.view.page import MARK
 from cartpole_cli.view.room import MAX_DATA, fit
 
 pytestmark = pytest.mark.unchecked
+SWING_UP = ("environment.id=ContinuousCartPoleSwingUp-v1", "environment.physics.gravity=[5,20]")
 HOSTILE = "</script><script>alert(1)</script>\"'&\U0001f600"
 
 
@@ -29,6 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_tiny(folder, "run")
     train_tiny(folder, "force", CONTINUOUS)
     train_tiny(folder, "study", "trainer.num_seeds=3")
+    train_tiny(folder, "fine", *SWING_UP, "policy.features=fine", "policy.value_sees=physics")
     return folder
 
 
@@ -64,6 +66,14 @@ def test_a_run_comes_with_all_that_is_known(runs: Path, tmp_path: Path) -> None:
     assert [frame["env_steps"] for frame in policy["history"]] == [0, 256, 384]
     assert policy["curve"]["x"] == [256, 384]
     assert {"policy_loss", "entropy"} <= {each["name"] for each in policy["diagnostics"]}
+
+
+def test_a_value_network_that_sees_more_than_the_state_has_no_map(runs: Path, tmp_path: Path) -> None:
+    (policy,) = view(runs, tmp_path / "page.html", "fine")["policies"]
+    assert policy["export"]["sizes"] == [9, 16, 1]
+    assert len(policy["export"]["magnification"]) == 4
+    assert policy["value"] is None
+    assert len(policy["history"]) == 3
 
 
 def test_several_names_are_several_policies(runs: Path, tmp_path: Path) -> None:

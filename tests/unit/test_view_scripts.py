@@ -84,7 +84,7 @@ def ticks(count: int, world: dict[str, float]) -> list[bool]:
 @pytest.mark.parametrize("frames_per_second", [2.0, 7.0, 15.0, 24.0, 30.0, 50.0, 60.0])
 def test_policies_are_asked_when_the_suites_frames_ask(frames_per_second: float) -> None:
     none = Pushes(np.empty(0), np.empty(0))
-    expected = timing(500, frames_per_second=frames_per_second, model_after=0.0, hidden=None, pushes=none).asks
+    expected = timing(500, frames_per_second=frames_per_second, model_after=0.0, gaps=[], pushes=none).asks
     asked = ticks(500, {"framesPerSecond": frames_per_second, "hitch": 0})
     assert asked == expected.tolist()
 
