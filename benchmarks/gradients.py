@@ -55,14 +55,14 @@ TASKS = {
 }
 """Recipe, changes, and what an untrained and a good policy return."""
 MOMENTS = {"early": 0.1, "middle": 0.5, "nearly solved": 0.9}
-STEPS, SEEDS = 128, 16
-COMMON = ("environment.num_envs=64", "trainer.stop_at_return=null")
-REINFORCE = ("algorithm.normalize_advantage=false", *COMMON)
-GRPO = ("algorithm.advantage_scale=none", "algorithm.minibatch_size=null", "algorithm.num_epochs=1", *COMMON)
-DPO = ("algorithm.num_epochs=1", "algorithm.beta=0.1", *COMMON)
+STEPS, SEEDS = 32, 16
+EPISODES = 64
+REINFORCE = ("algorithm.normalize_advantage=false",)
+GRPO = ("algorithm.advantage_scale=none", "algorithm.minibatch_size=null", "algorithm.num_epochs=1")
+DPO = ("algorithm.num_epochs=1", "algorithm.beta=0.1")
 PPO = (
-    *("algorithm.normalize_advantage=false", f"algorithm.steps_per_iteration={STEPS}", "environment.num_envs=16"),
-    *(f"algorithm.minibatch_size={16 * STEPS}", "algorithm.num_epochs=1", "algorithm.gamma=0.99"),
+    *("algorithm.normalize_advantage=false", f"algorithm.steps_per_iteration={STEPS}"),
+    *(f"algorithm.minibatch_size={EPISODES * STEPS}", "algorithm.num_epochs=1", "algorithm.gamma=0.99"),
 )
 REFERENCE = ("reinforce", ("algorithm.baseline=leave_one_out", "algorithm.gamma=1", *REINFORCE))
 
@@ -86,9 +86,8 @@ def _estimators() -> dict[str, tuple[str, tuple[str, ...]]]:
         found[f"GAE({decay:g}), gamma 0.99"] = ("ppo", (f"algorithm.gae_lambda={decay}", *PPO))
     for credit in ("outcome", "to_go"):
         for size in (2, 4, 8, 16, 32, 64):
-            changes = (f"algorithm.credit={credit}", f"algorithm.group_size={size}", *GRPO)
-            two_groups = (f"environment.num_envs={max(64, 2 * size)}",)
-            found[f"GRPO {credit.replace('_', '-')}, G = {size}"] = ("grpo", (*changes, *two_groups))
+            changes = (f"algorithm.credit={credit}", f"algorithm.group_size={size}")
+            found[f"GRPO {credit.replace('_', '-')}, G = {size}"] = ("grpo", (*changes, *GRPO))
         for start, where in (("episode", "branched"), ("none", "unrelated")):
             changes = (f"algorithm.credit={credit}", "algorithm.group_size=16", f"algorithm.branch_from={start}")
             found[f"GRPO {credit.replace('_', '-')}, G = 16, {where}"] = ("grpo", (*changes, *GRPO))
@@ -131,7 +130,7 @@ class Worth:
 def policies(task: str, seed: int, moments: dict[str, float]) -> dict[str, PolicyNetwork]:
     """The policies of the moments, S = 1, each with the value network of that moment, by a training of PPO."""
     name, changes, low, high = TASKS[task]
-    trainer = build_trainer([_recipe(name, (*changes, f"trainer.seed={seed}", "trainer.stop_at_return=null"))], CPU)
+    trainer = build_trainer([_recipe(name, (*changes, f"trainer.seed={seed}"))], CPU)
     kept: dict[str, PolicyNetwork] = {}
     recent: list[float] = []
     for report in trainer.iterations():
@@ -151,7 +150,8 @@ def gradients(policy: PolicyNetwork, recipe: Recipe, seed: int, count: int, env_
     """At least so many gradients of at least so many env steps in all."""
     policy = PolicyNetwork.stack([policy] * SEEDS)
     streams = Streams(range(seed, seed + SEEDS), CPU)
-    environment = build_environment(recipe.environment, streams)
+    # A training needs eight groups; here one is enough.
+    environment = build_environment(recipe.environment.model_copy(update={"num_envs": EPISODES}), streams)
     algorithm = build_algorithm([recipe.algorithm] * SEEDS, CPU)
     trained = [parameter for name, parameter in policy.named_parameters() if not name.startswith("value_network.")]
     found: list[Tensor] = []
@@ -218,7 +218,7 @@ def _of_each(parameter: Tensor) -> Float[Tensor, "S P"]:
 
 
 def _recipe(name: str, changes: tuple[str, ...]) -> Recipe:
-    return load_recipe(find_recipe(name), list(changes))
+    return load_recipe(find_recipe(name), [*changes, "trainer.stop_at_return=null"])
 
 
 def main() -> None:
@@ -235,10 +235,11 @@ def main() -> None:
         options.reference_steps, options.env_steps, options.gradients = 1_000, 1_000, 2 * SEEDS
     torch.set_num_threads(1)
     results: dict[str, dict[str, dict[str, object]]] = {}
-    moments = dict.fromkeys(MOMENTS, -1.0) if options.tiny else MOMENTS
+    moments = {"middle": -1.0} if options.tiny else MOMENTS
     for task, (_, changes, _, _) in TASKS.items():
         for moment, policy in policies(task, options.seed, moments).items():
             known = tuple(change for change in changes if change.startswith(("environment.", "policy.")))
+            known += ("environment.max_episode_steps=20",) if options.tiny else ()
             place = f"{task}, {moment}"
             name, of_reference = REFERENCE
             steps = options.reference_steps
@@ -247,7 +248,7 @@ def main() -> None:
             for estimator in options.only or ESTIMATORS:
                 name, change = ESTIMATORS[estimator]
                 seed = 2 * 10**6 + SEEDS * list(ESTIMATORS).index(estimator)
-                recipe = _recipe(name, (*known, *change))
+                recipe = _recipe(name, (*known, *change, "environment.num_envs=1024"))
                 found = gradients(policy, recipe, seed, options.gradients, options.env_steps)
                 results[place][estimator] = asdict(worth(found, reference, 10_000))
                 print(f"{place}: {estimator}: {json.dumps(results[place][estimator])}", flush=True)
