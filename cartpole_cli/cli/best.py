@@ -43,8 +43,8 @@ class Status(StrEnum):
 
 
 def best(
-    runs_dir: Annotated[Path, typer.Argument(metavar="RUNS_DIR", help="Where runs are kept.")] = Path("runs"),
-    algorithm: Annotated[str | None, typer.Option(help="Only runs of this algorithm, as in ppo.")] = None,
+    runs_dir: Annotated[Path, typer.Argument(metavar="RUNS_DIR", help="Folder that holds the runs.")] = Path("runs"),
+    algorithm: Annotated[str | None, typer.Option(help="Only runs of this algorithm, such as ppo.")] = None,
     environment: Annotated[str | None, typer.Option(help="Only runs on this environment id.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only runs of this status.")] = None,
     sort: Annotated[

@@ -49,7 +49,7 @@ def study_in_parts(directory: "RunDirectory", changes: list[str]) -> "tuple[Reci
     recipe, after = (load_recipe(directory.recipe, given) for given in ((), changes))
     for key, (_, new) in differences(recipe, after).items():
         if key != "trainer.device":
-            reason = "cannot change while its seeds are trained in parts, which have one recipe; allowed: after its end"
+            reason = "cannot change while the study is trained in parts, which share one recipe; allowed: once it has ended"
             raise CartpoleError(f"{key} = {new!r}: {reason}")
     check_registered_or_repeated(recipe.environment.id, str(directory.recipe), changes)
     return recipe, partial(opened, recipe, directory, after.trainer.device)

@@ -21,8 +21,8 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         metavar="N|ray|ray:ADDRESS",
-        help="Processes of this machine that train at once, or a Ray cluster ([ray] extra): one that is started here, "
-        "or the one at ADDRESS. Default: one per core when that is faster, otherwise this process only.",
+        help="Train in N processes, or on a Ray cluster ([ray] extra): a new one on this machine, "
+        "or the one at ADDRESS. Default: one process per core if that is faster, otherwise this process only.",
         show_default=False,
     ),
 ]

@@ -168,6 +168,6 @@ def let_out(
     except ValueError as error:
         raise CartpoleError(f"the exported file is wrong: {one_line(error)}; nothing written") from error
     if told != info:
-        raise CartpoleError("the exported file is wrong: it says something else of the policy; nothing written")
+        raise CartpoleError("the exported file is wrong: it describes another policy; nothing written")
     verification.check(LayersPolicy(layers, precision))
     return text

@@ -52,7 +52,7 @@ def publish(source: Path, outputs: Mapping[str, Path], opset: int, tell: Callabl
     except CartpoleError as error:
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
     if isinstance(saved.recipe, str):
-        tell(f"note: {saved.recipe}: exported without what it says")
+        tell(f"note: {saved.recipe}: exported without the recipe")
     _write_all(files)
     return published
 

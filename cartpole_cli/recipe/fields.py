@@ -128,7 +128,7 @@ def entries_about(topic: str) -> list[Entry]:
         known += [word for entry in every for word in (entry.key, entry.key.rpartition(".")[2])]
         guess = did_you_mean(topic, list(dict.fromkeys(known)))
         allowed = "" if guess else f"; sections: {', '.join(Recipe.model_fields)}"
-        raise CartpoleError(f"{topic!r}: no section or field of a recipe{guess}{allowed}")
+        raise CartpoleError(f"{topic!r}: not a section or field of a recipe{guess}{allowed}")
     return found
 
 

@@ -127,11 +127,11 @@ def continued(path: Path, policy: PolicyNetwork, evaluation: int, tell: Callable
     try:
         found = read_history(path)
         if found.architecture != history.architecture:
-            raise CartpoleError(f"{path}: of another network")
+            raise CartpoleError(f"{path}: belongs to another network")
     except CartpoleError as error:
         other = aside(path, "damaged")
         move(path, other)
-        tell(f"warning: {error}: now {other.name}; the run's history begins anew")
+        tell(f"warning: {error}: renamed to {other.name}; the run's history starts again")
         return history
     found.trim(evaluation)
     return found

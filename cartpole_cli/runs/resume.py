@@ -108,7 +108,7 @@ def load_resumable(name: str, runs_dir: Path, overrides: Sequence[str]) -> Resum
         )
         remarks = tuple(notes(before, after, state))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CartpoleError(f"{directory.last}: not a training to go on with: {one_line(error)}") from error
+        raise CartpoleError(f"{directory.last}: not a training that can be resumed: {one_line(error)}") from error
     if found:
         raise CartpoleError(*found)
     source = str(directory.last if state else directory.recipe)
@@ -122,7 +122,7 @@ def _recipe_of(state: dict[str, Any] | None, directory: RunDirectory) -> Recipe:
         return load_recipe(directory.recipe)
     inside = recipe_inside(state.get("recipe"), directory.last)
     if isinstance(inside, str):
-        raise CartpoleError(f"{inside}; it cannot be gone on with: train anew")
+        raise CartpoleError(f"{inside}; it cannot be resumed: train again")
     return inside
 
 

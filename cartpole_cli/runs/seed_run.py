@@ -94,7 +94,7 @@ class SeedRun:
         other = aside(best, "abandoned")
         move(best, other)
         self.progress.best_return = self.progress.best_digest = None
-        tell(f"note: {best}: is of iterations that are trained anew, by another recipe: now {other.name}")
+        tell(f"note: {best}: its iterations are trained again by another recipe; renamed to {other.name}")
         return True
 
     def write_recipe(self) -> None:

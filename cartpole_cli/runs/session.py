@@ -67,7 +67,7 @@ class Session:
         self._lock = FolderLock(directory.path)
         try:
             if digest_of(directory.last) != (before and before.digest):
-                raise CartpoleError(f"{directory.path}: another process has just trained it; ask again")
+                raise CartpoleError(f"{directory.path}: another process has just trained it; try again")
             if before is not None and before.trains_otherwise:
                 for place, member in enumerate(trainer.members):
                     if self.runs[member].set_best_aside(tell):
@@ -124,7 +124,7 @@ class Session:
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {one_line(error)}") from error
         if not same_episodes:
-            tell("note: not every environment could be put back into its episode; new ones have begun there")
+            tell("note: some environments could not be put back into their episodes; new episodes have begun there")
         return session
 
     def _begin(self, tell: Callable[[str], None]) -> None:

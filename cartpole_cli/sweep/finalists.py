@@ -105,7 +105,7 @@ def load_study(finalist: Finalist, folder: Path) -> Resumable:
     path = folder / finalist.name
     run = load_resumable(str(path), folder, ())
     if run.recipe != finalist.recipe:
-        raise CartpoleError(f"{path}: is not of the setting of {finalist.name}; remove it to train that again")
+        raise CartpoleError(f"{path}: does not have the setting of {finalist.name}; remove it to train that setting again")
     return run
 
 

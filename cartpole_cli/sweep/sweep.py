@@ -190,7 +190,7 @@ class Sweep:
         for trial in planned:
             known = self.trials.get(trial.number)
             if known is not None and known.setting != trial.setting:
-                reason = f"trial {trial.number} is not what the sampler asks for here; was it another version's?"
+                reason = f"trial {trial.number} is not what the sampler asks for here; did another version write it?"
                 raise CartpoleError(f"{self.folder.trials}: {reason}")
 
     def _progress(self, under_way: float) -> Progress:
