@@ -33,11 +33,11 @@ def evaluate(
         str | None, typer.Option(help="Score them under a suite's conditions: 'page', or your own file.")
     ] = None,
     episodes: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Episodes per target; default: 100, or the suite's own numbers.")
+        int | None, typer.Option(min=1, max=100_000, help="Episodes of each target; default: 100, or the suite's own.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the start states, which all targets share.")] = 0,
     environment: Annotated[str | None, typer.Option(help="Gymnasium id; default: the one it was trained on.")] = None,
-    stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample actions instead of taking the likeliest.")] = False,
+    stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample actions, instead of the likeliest.")] = False,
     horizon: Annotated[int | None, typer.Option(min=1, max=100_000, help="Time limit in steps.")] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Exit with code 1 if a mean return (with --suite: the overall %) is lower.")
@@ -45,7 +45,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = "cpu",
     video: Annotated[Path | None, typer.Option(help="Film the first episode: a .mp4 or .gif ([video] extra).")] = None,
     heatmap: Annotated[
-        Path | None, typer.Option(help="Draw where on the suite's slider grid the policy stands: a .png ([plot] extra).")
+        Path | None, typer.Option(help="Draw where on the suite's slider grid it stands: a .png ([plot] extra).")
     ] = None,
     runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

@@ -41,7 +41,7 @@ def export(
 ) -> None:
     """Write a policy as verified files: ONNX or JavaScript for a web page, C for a real cart.
 
-    Beside an ONNX file it writes a .json of observations and outputs, to test your page with; the other formats hold these.
+    Beside an ONNX file it writes a .json of observations and outputs, to test your page with; the others contain them.
     """
     from cartpole_cli.deploy.formats import outputs_for
     from cartpole_cli.runs.find import find_checkpoint

@@ -67,7 +67,7 @@ def plot(
             if len(names) > 1:
                 raise CartpoleError(f"{name}: is a sweep; plot it alone")
             if (x, y) != (XAxis.STEPS, YAxis.HELD_OUT):
-                raise CartpoleError(f"--x, --y: not allowed with {name}, a sweep, whose scores are drawn over its numbers")
+                raise CartpoleError(f"--x, --y: not for {name}, a sweep, whose scores are drawn over its numbers")
             _plot_sweep(folder, output)
             return
     curves = [read_curve(name, runs_dir, x=x, y=y) for name in names]

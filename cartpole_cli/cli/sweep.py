@@ -61,7 +61,8 @@ def sweep(
     trials: Annotated[int | None, typer.Option(help="Settings to try; default: 64, or the whole grid.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds per setting; default: 4.")] = None,
     metric: Annotated[
-        Metric | None, typer.Option(help="Score of a seed: the held-out return averaged over the budget (default), or the last one.")
+        Metric | None,
+        typer.Option(help="A seed's score: its held-out return averaged over the budget (default), or the last one."),
     ] = None,
     finalists: Annotated[
         int | None, typer.Option(help="Best settings to train again on new seeds; default: 5; 0: none.")
@@ -99,7 +100,7 @@ def sweep(
     if resume is not None:
         others = [word for word in words or () if not word.startswith("environment.id=")]
         if others or recipe or name or given or seed is not None:
-            raise CartpoleError("--resume continues the search as it was, in its own folder: leave out the other options")
+            raise CartpoleError("--resume continues the search as it was, in its folder: leave out the other options")
         opener = partial(_resumed, resume, runs_dir, words or [], device)
         _exit(_run(None, opener, workers, quiet=quiet, as_json=as_json))
     from cartpole_cli.sweep.sampler import check_sampler
@@ -141,7 +142,7 @@ def _tell_plan(search: "Search") -> None:
 def _run(
     search: "Search | None", open_sweep: "Callable[[], Sweep]", asked: str | None, *, quiet: bool, as_json: bool
 ) -> bool:
-    """Run a new search, or one that goes on (None); whether it has ended."""
+    """Run a new search, or resume one (None); returns whether it has ended."""
     from cartpole_cli.cli.train_display import PipeConsole
 
     console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False, emoji=False)

@@ -97,7 +97,7 @@ def _beginning(recipe: "Recipe", recipe_name: str, runs_dir: Path, name: str | N
 
 
 def _going_on(resume: str, runs_dir: Path, changes: list[str], workers: str | None) -> "tuple[Recipe, Start]":
-    """How a run goes on: as it began."""
+    """How to resume a run: in this process or by workers, as it began."""
     from cartpole_cli.cli.train_parts import by_workers, opened, study_in_parts
     from cartpole_cli.cli.workers import workers_of
     from cartpole_cli.runs.find import find_run
@@ -119,7 +119,7 @@ def _going_on(resume: str, runs_dir: Path, changes: list[str], workers: str | No
             open_study = partial(opened, run.recipe, directory, run.recipe.trainer.device)
             return run.recipe, partial(by_workers, run.recipe, open_study, chosen, workers)
     elif workers not in {None, "1"}:
-        raise CartpoleError(f"{run.directory.path}: one process began this run and has to resume it: leave out --workers")
+        raise CartpoleError(f"{run.directory.path}: one process began it and has to resume it: leave out --workers")
     return run.recipe, partial(_run, run.recipe, partial(_resumed, run))
 
 

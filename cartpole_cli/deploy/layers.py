@@ -150,7 +150,7 @@ def let_out(
     info: dict[str, Any],
     precision: DTypeLike,
 ) -> str:
-    """What is written, if it reads as what the policy does and what is known about it.
+    """The text to write, if it reads back as the policy and the facts about it.
 
     Args:
         write: makes the text.

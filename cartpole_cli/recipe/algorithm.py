@@ -68,8 +68,8 @@ class GRPORecipe(Section):
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
     branch_from: Literal["start", "episode"] = "start"
-    """Where groups begin: at an episode's start, or at a random step of an extra episode; training returns then count from
-    that step."""
+    """Where groups begin: at an episode's start, or at a random step of an extra episode; training returns then count
+    from that step."""
     credit: Literal["outcome", "to_go"] = "outcome"
     """Return that a step is credited with: that of the whole episode (outcome), or from this step on (to_go)."""
     advantage_scale: Literal["none", "group", "batch"] = "batch"
@@ -117,8 +117,8 @@ class DPORecipe(Section):
     rater_temperature: PositiveFloat = 10.0
     """Difference of returns that the bradley_terry rater judges correctly 73 times in 100."""
     window: Literal["same_length", "last_k", "full"] = "same_length"
-    """Which steps of a pair are compared: the first of both, as many as the shorter has (same_length), the last of these
-    (last_k), or whole episodes (full)."""
+    """Which steps of a pair are compared: the first of both, as many as the shorter has (same_length), the last of
+    these (last_k), or whole episodes (full)."""
     window_steps: PositiveInt = 20
     """Number of last steps compared, with window = "last_k"."""
     loss: Literal["sigmoid", "ipo", "hinge", "robust"] = "sigmoid"

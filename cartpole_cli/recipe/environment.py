@@ -48,7 +48,7 @@ class PhysicsRecipe(Section):
     pole_drag: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["pole_drag"])
     """Drag on the pole, 1/s: theta_dot loses pole_drag * time_step of itself after each step."""
     hold: NumberOrRange[Hold] = fixed(STANDARD["hold"])
-    """Steps for which one decision's force acts, on average: 50 / frames per second on a page that decides once a frame."""
+    """Steps that one decision's force acts, on average: 50 / frames per second on a page that decides once a frame."""
     delay: NumberOrRange[Delay] = fixed(STANDARD["delay"])
     """Delay of a force, in decisions; a range draws whole numbers, all equally likely."""
     observation_noise: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["observation_noise"])

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe or a suite, in lines for the user: the file, the field, what was given and allowed."""
+"""Explains what is wrong with a recipe or a suite, in lines for the user: file, field, given and allowed value."""
 
 import re
 from collections.abc import Collection

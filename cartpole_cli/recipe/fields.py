@@ -90,7 +90,7 @@ def field_at(data: dict[str, Any], key: Sequence[str]) -> FieldInfo | None:
 
 
 def heading(entry: Entry) -> str:
-    """The table a field stands in, as a recipe writes it, and what that is."""
+    """The table of a field, as a recipe writes it, and its description."""
     tag = VARIANTS.get(entry.key.split(".")[0], ("", {}))[0]
     chosen = f" with {tag} = {json.dumps(entry.variant)}" if entry.variant and entry.key.count(".") == 1 else ""
     return f"[{entry.key.rpartition('.')[0]}]{chosen}: {' '.join((entry.model.__doc__ or '').split())}"

@@ -79,7 +79,7 @@ class Recipe(Section):
             yield "policy.features", self.policy.features, "made for the cart-pole; allowed: 'raw'"
         if not isinstance(environment, NativeEnvironment):
             if self.policy.value_sees == "physics":
-                yield "policy.value_sees", "physics", "only environment.backend = 'native' shows it; allowed: 'observation'"
+                yield "policy.value_sees", "physics", "needs environment.backend = 'native'; allowed: 'observation'"
             return
         yield from environment.problems()
         if self.policy.value_sees == "physics" and not isinstance(self.algorithm, PPORecipe | ReinforceRecipe):

@@ -1,4 +1,4 @@
-"""What every section of a recipe is, and those of the policy network, the trainer and the logger."""
+"""The base class of all sections of a recipe, and the sections of the policy network, the trainer and the logger."""
 
 import math
 from typing import Annotated, Literal, TypeVar
@@ -31,9 +31,9 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 def shape_of(section: SectionT) -> SectionT:
-    """What has to be equal for all members of one computation: all but the numbers, which are nan here.
+    """The fields that must be equal for all members of one computation; the numbers, which may differ, are nan here.
 
-    0 is no number in this sense: a term that is left out for one member would be left out for all.
+    A 0 is kept: it leaves out a term, and would leave it out for all members.
     """
     numbers = {name: math.nan for name, value in section if isinstance(value, float) and value}
     return section.model_copy(update=numbers)
@@ -86,7 +86,7 @@ class TrainerRecipe(Section):
     """Episodes of each held-out evaluation (the selection set)."""
     stop_at_return: float | None = None
     """Mean held-out return that ends the training, once 100 fresh episodes confirm it; unset: nothing does. On
-    the cart-pole these episodes last twice as long, with their returns halved, as a cart that drifts slowly falls later."""
+    the cart-pole these episodes last twice as long, and their returns are halved: a slow drift falls later."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between snapshots in checkpoints/; 0: none."""
     render_every: Annotated[int, Field(ge=0)] = 0

@@ -41,7 +41,7 @@ def _edits_of_seeds(before: Recipe, edited: Recipe, directory: RunDirectory) -> 
 
 
 def _budget_problems(before: Recipe, after: Recipe, state: dict[str, Any]) -> Iterator[Problem]:
-    """What asks seeds to go on that cannot: last.pth has no weights of those that have left the computation."""
+    """Changes that would make finished seeds go on: last.pth has no weights of seeds that have left the computation."""
     old, new, trainer = before.trainer, after.trainer, state["trainer"]
     left_it = [member for member in range(len(before.seeds)) if member not in trainer["members"]]
     gone = {before.seeds[member]: state["runs"][member] for member in left_it}

@@ -54,7 +54,7 @@ class RunDirectory:
 
     @contextmanager
     def gone_on_failure(self) -> Iterator[None]:
-        """The folder, a moment old, is removed if what is begun in it fails: its name is free again."""
+        """Remove the new folder if the block fails, so that its name is free again."""
         try:
             yield
         except CartpoleError:

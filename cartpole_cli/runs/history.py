@@ -114,7 +114,7 @@ def read_history(path: Path) -> History:
 
 
 def continued(path: Path, policy: PolicyNetwork, evaluation: int, tell: Callable[[str], None]) -> History:
-    """The history to go on with after that many evaluations; a new one where there is none.
+    """The history to continue after that many evaluations; a new one if there is none.
 
     A file that cannot be gone on with gets another name, and `tell` is told.
 

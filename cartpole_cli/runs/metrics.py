@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run that goes on: what it holds beyond the run's last checkpoint is forgotten."""
+"""metrics.jsonl of a resumed run: lines beyond the run's last checkpoint are removed."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Go on with a run: what it was, what may change, and whether anything is left to do."""
+"""Resume a run: what it was, what may change, and whether anything is left to do."""
 
 import tomllib
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from cartpole_cli.training.trainer import finished_seeds
 
 @dataclass(frozen=True, slots=True)
 class Resumable:
-    """A run to go on with.
+    """A run to resume.
 
     `recipe` is what to go on by; `state` what last.pth holds (None: it never wrote one), `digest` its SHA-256;
     `manifest` what run.json says; `is_over` whether no seed has anything left to learn; `changed` the dotted keys in

@@ -27,7 +27,7 @@ from cartpole_cli.training.reports import SeedReport
 
 
 class SeedRun:
-    """Writes what one seed's reports say, and remembers how the seed is doing.
+    """Writes one seed's reports to files, and remembers the seed's progress.
 
     Args:
         recipe: the seed's own, as if it were trained alone.

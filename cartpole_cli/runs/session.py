@@ -106,7 +106,7 @@ class Session:
 
     @classmethod
     def resume(cls, run: Resumable, *, device: torch.device, tell: Callable[[str], None]) -> "Session":
-        """The run goes on from its last.pth, or from its start if it never wrote one.
+        """Resume the run from its last.pth, or from its start if it never wrote one.
 
         Raises:
             CartpoleError: the environment cannot be made, last.pth does not fit the recipe, or another process is
@@ -189,7 +189,7 @@ class Session:
         return summary
 
     def _record(self, report: Report) -> None:
-        """Write an iteration's files, last.pth at the end: what it says has happened is in the others."""
+        """Write an iteration's files, and last.pth at the end: everything it refers to is in the others by then."""
         before, self._shared = self._shared, (self._seconds, self.trainer.evaluator.seconds)
         share = [(now - then) / len(report.seeds) for now, then in zip(self._shared, before, strict=True)]
         for place, seed in enumerate(report.seeds):

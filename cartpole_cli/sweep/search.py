@@ -53,7 +53,7 @@ class SearchFile(Section):
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search that is ready to run: `recipe_name` is what its recipe is called."""
+    """A search that is ready to run; `recipe_name` is its recipe's name."""
 
     recipe_name: str
     space: Space
@@ -159,7 +159,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _recipe(
     given: str | Recipe, path: Path | None, recipe_name: str | None, overrides: Sequence[str]
 ) -> tuple[Recipe, str]:
-    """The recipe, and what it is called."""
+    """The recipe and its name."""
     if isinstance(given, Recipe) and recipe_name is None:
         recipe = resolve_recipe(tomllib.loads(given.to_toml()), overrides, source=str(path))
         return recipe, path.stem if path else ""

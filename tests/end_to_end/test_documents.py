@@ -16,12 +16,12 @@ ELSEWHERE = {
     "pip install pre-commit": "a matter of the clone's own .git, tried by hand",
     "pre-commit install": "the same",
     "npm ci --ignore-scripts --prefix tests/browser": ".ci/run does it",
-    "pip install 'torch<2.14' --index-url https://download.pytorch.org/whl/cpu": "CHECK",
+    "pip install 'torch<2.14' --index-url https://download.pytorch.org/whl/cpu": "pytorch.org's index, which CI does not reach",
     "pip install .": ".ci/wheel installs what this builds",
-    "uv tool install --torch-backend cpu .": "CHECK",
-    "uvx --torch-backend cpu --from . cartpole-cli train --recipe ppo": "CHECK",
-    "uv sync": "CHECK",
-    "uv run pytest": "CHECK",
+    "uv tool install --torch-backend cpu .": "needs uv and pytorch.org's index",
+    "uvx --torch-backend cpu --from . cartpole-cli train --recipe ppo": "the same",
+    "uv sync": "needs uv, and downloads gigabytes",
+    "uv run pytest": "the same",
 }
 ANY_NUMBER = re.compile(r"[-+]?\d[\d,.]*(e[-+]\d+)?k?")
 SUBSTITUTION = re.compile(r"\$\((cartpole .*?)\)")

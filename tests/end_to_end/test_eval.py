@@ -432,7 +432,7 @@ def test_a_target_is_not_distinguishable_from_itself_and_beats_a_worse_one(evalu
 def test_what_has_another_task_is_not_compared_and_a_line_says_so(evaluate, runs):
     train_tiny(Path("others"), "swing", "environment.id=CartPoleSwingUp-v1")
     lines = evaluate("discrete", "others/swing", "--episodes", 2).out.splitlines()
-    assert lines[-1] == "targets that were scored on different tasks, in other physics or limits, are not compared"
+    assert lines[-1] == "targets scored on different tasks, in other physics or limits, are not compared"
     assert not any("beats" in line for line in lines)
 
 

@@ -117,7 +117,7 @@ def test_what_lasts_and_what_costs_reaches_the_simulator() -> None:
     ("data", "said"),
     [
         ({"algorithm": {"name": "grpo"}, "environment": {"num_envs": 1024}}, "no value network"),
-        ({"environment": {"backend": "gymnasium"}}, "only environment.backend = 'native'"),
+        ({"environment": {"backend": "gymnasium"}}, "needs environment.backend = 'native'"),
     ],
 )
 def test_a_value_network_that_is_not_there_or_shown_nothing_sees_no_physics(data: dict[str, Any], said: str) -> None:

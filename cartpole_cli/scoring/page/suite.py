@@ -140,7 +140,7 @@ class Suite(Part):
     @model_validator(mode="after")
     def _check_across_fields(self) -> "Suite":
         counts = Counter(condition.name for condition in self.condition)
-        twice = next((("condition.name", name, "two conditions have it") for name, count in counts.items() if count > 1), None)
+        twice = next((("condition.name", name, "given twice") for name, count in counts.items() if count > 1), None)
         problem = twice or self.too_many()
         if problem is not None:
             raise PydanticCustomError("across_fields", "{problems}", {"problems": [problem]})
