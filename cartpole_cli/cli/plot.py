@@ -50,9 +50,9 @@ def plot(
 
     A seed that was solved holds its last value.
 
-    Of a sweep: how the score depends on each number of its space, a line per choice or quarter of the values; in a
-    picture a point per trial. A number's importance is the share of the scores' variance that it explains alone, less
-    what chance would (epsilon squared; Kelley 1935).
+    For a sweep, draw how the score depends on each number of its space: a line per choice or quarter of the values; in
+    a picture, a point per trial. A number's importance is the share of the scores' variance that it explains alone,
+    less what chance would explain (epsilon squared; Kelley 1935).
     """
     from cartpole_cli.plots.curves import X_LABELS, Y_LABELS, read_curve
     from cartpole_cli.plots.pictures import check_can_draw, draw
