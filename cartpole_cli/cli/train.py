@@ -66,9 +66,7 @@ def train(
     changes = [*(overrides or []), *(f"trainer.{key}={value}" for key, value in options.items() if value is not None)]
     if resume is not None:
         if recipe is not None or name is not None:
-            raise CartpoleError(
-                "--resume uses the run's own recipe and folder: leave out --recipe and --name"
-            )
+            raise CartpoleError("--resume uses the run's own recipe and folder: leave out --recipe and --name")
         resolved, start = _going_on(resume, runs_dir, changes, workers)
     else:
         path = find_recipe(recipe or "reinforce")

@@ -16,7 +16,7 @@ ELSEWHERE = {
     "pip install pre-commit": "a matter of the clone's own .git, tried by hand",
     "pre-commit install": "the same",
     "npm ci --ignore-scripts --prefix tests/browser": ".ci/run does it",
-    "pip install 'torch<2.14' --index-url https://download.pytorch.org/whl/cpu": "pytorch.org's index, which CI does not reach",
+    "pip install 'torch<2.14' --index-url https://download.pytorch.org/whl/cpu": "CI reaches no such index",
     "pip install .": ".ci/wheel installs what this builds",
     "uv tool install --torch-backend cpu .": "needs uv and pytorch.org's index",
     "uvx --torch-backend cpu --from . cartpole-cli train --recipe ppo": "the same",
@@ -32,7 +32,7 @@ FEWER |= {"--seeds 256": "--seeds 4"}
 
 
 def commands(document: Path) -> list[tuple[str, list[str] | None]]:
-    """The commands of its sh blocks and `cartpole ...` between its words, in order, and what those behind a `$` print."""
+    """The commands of its sh blocks, `cartpole ...` between its words, and those behind a `$` with what they print."""
     text = document.read_text(encoding="utf-8")
     found: list[tuple[str, list[str] | None]] = []
     for block, language, lines, inline in re.findall(r"(```(\w*)\n(.*?)```)|`(cartpole [^`]+)`", text, re.DOTALL):
@@ -121,7 +121,8 @@ def test_every_benchmark_in_the_documents_is_run_by_a_test_and_takes_the_options
 
 
 def test_the_python_in_the_documents_runs():
-    codes = [code for document in DOCUMENTS for code in re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)]
+    texts = [document.read_text(encoding="utf-8") for document in DOCUMENTS]
+    codes = [code for text in texts for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
     assert codes
     for code in codes:
         exec(code, {})
