@@ -56,7 +56,7 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
         check_contents(content, len(payload))
     except Exception as error:  # torch raises anything on bytes that are not its own
         reason = f" ({one_line(error)})" if isinstance(error, ValueError) else ""
-        problem = f"not a checkpoint of cartpole: no tensors and plain data inside{reason}"
+        problem = f"not a cartpole checkpoint: no tensors and plain data inside{reason}"
         raise CartpoleError(f"{path}: {problem}") from error
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise CartpoleError(f"{path}: not a {kind} checkpoint; expected a {_example(kind)}")
