@@ -33,10 +33,11 @@ def evaluate(
         str | None, typer.Option(help="Score them under a suite's conditions: 'page', or your own file.")
     ] = None,
     episodes: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Episodes of each target; default: 100, or the suite's own.")
+        int | None,
+        typer.Option(min=1, max=100_000, help="Episodes (of a suite: per condition); default: 100, or the suite's."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the start states, which all targets share.")] = 0,
-    environment: Annotated[str | None, typer.Option(help="Gymnasium id; default: the one it was trained on.")] = None,
+    environment: Annotated[str | None, typer.Option(help="Gymnasium id; default: the target's own.")] = None,
     stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample actions, instead of the likeliest.")] = False,
     horizon: Annotated[int | None, typer.Option(min=1, max=100_000, help="Time limit in steps.")] = None,
     threshold: Annotated[
