@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class CartpoleError(Exception):
-    """One or more problems, a line each, that name the file and field and say what would be right.
+    """One or more problems, a line each, that name the file and field and say what was expected.
 
     The command line prints the lines and exits with code 2; a traceback is never shown for it.
     """
@@ -53,7 +53,7 @@ def memory_asked(error: BaseException) -> str | None:
         return None
     exact = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ [KMGTPE]i?B)", text)
     if exact is None:
-        return "no more to be had"
+        return "none left"
     return f"{exact[2] or f'{int(exact[1]) / 2**30:.1f} GiB'} asked for at once"
 
 

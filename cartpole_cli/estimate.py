@@ -11,5 +11,5 @@ class Estimate:
     interval: tuple[float, float]
 
     def as_plain_data(self, name: str = "value") -> dict[str, float | list[float]]:
-        """As files and --json have it; `name` says what the value is."""
+        """The object that files and --json hold; `name` is the key of the value."""
         return {name: self.value, "ci95": list(self.interval)}

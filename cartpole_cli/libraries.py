@@ -23,7 +23,7 @@ def quiet_matplotlib() -> None:
 
 
 def quiet_ray(*, on_this_machine: bool) -> None:
-    """No usage reports, which are on by default; and tokens for whoever connects.
+    """Switch off Ray's usage reports, which are on by default, and require tokens of every client.
 
     Args:
         on_this_machine: listen at the loopback address only: Ray takes another one unless it is told that clusters are

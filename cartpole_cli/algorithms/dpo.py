@@ -208,9 +208,9 @@ class DPO(Algorithm[DPORecipe, DPORows]):
 
     def hint(self, diagnostics: Mapping[str, float]) -> str | None:
         if diagnostics["pairs"] == 0:
-            return "no pair left, so no step: returns within groups are equal or closer than min_margin"
+            return "no pairs are left, so there is no step: returns within groups are equal or closer than min_margin"
         if diagnostics["saturation"] > 0.5:
             return "most pairs are saturated (|margin| > 3) and teach little: try a lower beta or shorter windows"
         if diagnostics["chosen_reward"] < 0 < diagnostics["margin"]:
-            return "chosen_reward < 0 is common: DPO moves only the difference to the rejected; sft_weight holds it up"
+            return "chosen_reward < 0 is common: DPO moves only its gap to the rejected; sft_weight keeps it up"
         return None

@@ -187,11 +187,11 @@ class GRPO(Algorithm[GRPORecipe, GRPORows]):
     def hint(self, diagnostics: Mapping[str, float]) -> str | None:
         if diagnostics["zero_spread_share"] == 1:
             return (
-                "every group's returns are equal: nothing to learn from, so no step (near the best return, good news)"
+                "every group's returns are equal, so there is nothing to learn (near the best return this is good news)"
             )
         if self.section.num_epochs == 1 and self.section.minibatch_size is None:
             return (
-                "policy_loss says nothing at one epoch, near 0 or not: every ratio is 1, so clip_fraction is 0, too; "
+                "with one epoch every ratio is 1: policy_loss says nothing, near 0 or not, and clip_fraction is 0; "
                 "watch advantage_spread and gradient_norm"
             )
         return None

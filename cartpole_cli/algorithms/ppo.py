@@ -32,7 +32,7 @@ from cartpole_cli.recipe.algorithm import PPORecipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PPORows(Rows):
-    """Steps with what PPO aims at; a minibatch's `weight` is 1 / (number of its steps)."""
+    """Steps with PPO's targets; a minibatch's `weight` is 1 / (number of its steps)."""
 
     old_log_prob: Float[Tensor, "S *rows"]
     old_value: Float[Tensor, "S *rows"]

@@ -43,8 +43,8 @@ class Status(StrEnum):
 
 
 def best(
-    runs_dir: Annotated[Path, typer.Argument(metavar="RUNS_DIR", help="Where runs are kept.")] = Path("runs"),
-    algorithm: Annotated[str | None, typer.Option(help="Only runs of this algorithm, as in ppo.")] = None,
+    runs_dir: Annotated[Path, typer.Argument(metavar="RUNS_DIR", help="Folder that holds the runs.")] = Path("runs"),
+    algorithm: Annotated[str | None, typer.Option(help="Only runs of this algorithm, such as ppo.")] = None,
     environment: Annotated[str | None, typer.Option(help="Only runs on this environment id.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only runs of this status.")] = None,
     sort: Annotated[
@@ -60,13 +60,13 @@ def best(
 ) -> None:
     """List runs, best first: by mean return, worst episode, longer-horizon return, fewer steps; or as --sort says.
 
-    Of a study, and of each finalist of a sweep, the best seed is listed; all seeds, where RUNS_DIR is the study's own
-    folder.
+    A study, and each finalist of a sweep, is listed by its best seed. Give a study's own folder as RUNS_DIR to list all
+    its seeds.
 
     The keys of --json: run, run_dir, study (name, num_seeds, num_solved, num_interrupted, mean_return, env_steps: the
     last two interquartile means with 95 % intervals), best_checkpoint, recipe, algorithm, environment, set (final, or
     selection for a run without a final score), episodes, mean_return, min_return, ci95, longer_horizon_return,
-    confirmed (with --confirm: set, episodes, mean_return, min_return, ci95), distinguishable (false: its interval
+    confirmed (with --confirm: set, episodes, mean_return, min_return, ci95), distinguishable (false if its interval
     overlaps the best run's), env_steps, seconds, status (finished, running, interrupted, failed or broken), problem
     (what is wrong with it). What is not known is null.
     """

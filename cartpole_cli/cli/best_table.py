@@ -19,7 +19,7 @@ DISPENSABLE = ("recipe", "environment", "time", "algorithm", "env steps", "worst
 
 
 def print_runs(runs: "list[Run]", leader: "Run", rest: "list[Run]") -> None:
-    """Print the runs, the leader in bold, what the marks say, and what is not shown."""
+    """Print the runs, the leader in bold, the meaning of the marks, and how many runs are not shown."""
     from rich.console import Console
 
     console = Console(highlight=False)

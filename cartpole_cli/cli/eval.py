@@ -30,24 +30,25 @@ def evaluate(
         ),
     ],
     suite: Annotated[
-        str | None, typer.Option(help="Put them to a page's conditions instead: 'page', or a file of your own.")
+        str | None, typer.Option(help="Score them under a suite's conditions: 'page', or your own file.")
     ] = None,
     episodes: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Episodes of each; default 100, or the suite's.")
+        int | None,
+        typer.Option(min=1, max=100_000, help="Episodes (of a suite: per condition); default: 100, or the suite's."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the start states; the same for all targets.")] = 0,
-    environment: Annotated[str | None, typer.Option(help="Gymnasium id; default: what it was trained on.")] = None,
-    stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample actions instead of the likeliest.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the start states, which all targets share.")] = 0,
+    environment: Annotated[str | None, typer.Option(help="Gymnasium id; default: the target's own.")] = None,
+    stochastic: Annotated[bool, typer.Option("--stochastic", help="Sample actions, instead of the likeliest.")] = False,
     horizon: Annotated[int | None, typer.Option(min=1, max=100_000, help="Time limit in steps.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Exit with 1 if a mean return (a suite's overall %) is below.")
+        float | None, typer.Option(help="Exit with code 1 if a mean return (with --suite: the overall %) is lower.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = "cpu",
     video: Annotated[Path | None, typer.Option(help="Film the first episode: a .mp4 or .gif ([video] extra).")] = None,
     heatmap: Annotated[
-        Path | None, typer.Option(help="Draw where on a suite's slider grid it stands: a .png ([plot] extra).")
+        Path | None, typer.Option(help="Draw where on the suite's slider grid it stands: a .png ([plot] extra).")
     ] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Score policies in Gymnasium's own equations, or under web-page conditions (--suite page).
@@ -71,7 +72,7 @@ def evaluate(
         figures = [share * 100 for share in overall]
     else:
         if heatmap is not None:
-            raise CartpoleError("--heatmap: draws a suite's slider grid; expected --suite page with it")
+            raise CartpoleError("--heatmap: draws a suite's slider grid; give --suite page, too")
         from cartpole_cli.scoring.scorecard import Terms
 
         terms = Terms(
@@ -93,7 +94,7 @@ def evaluate(
 def _refuse_with_suite(**options: Any) -> None:
     given = [f"--{name}" for name, value in options.items() if value not in {None, False}]
     if given:
-        raise CartpoleError(f"{', '.join(given)}: not with --suite, which has its own episodes")
+        raise CartpoleError(f"{', '.join(given)}: not allowed with --suite, which defines its own episodes")
 
 
 def _score(targets: list[str], runs_dir: Path, device: str, terms: "Terms", video: Path | None) -> "list[Scored]":

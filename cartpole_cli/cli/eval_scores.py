@@ -58,7 +58,7 @@ def _show(
     print_left_out(console, print_table(console, columns, DISPENSABLE, bold=-1))
     print_lines(console, *map(_study_line, studies), *map(_comparison_line, comparisons))
     if not all_compared:
-        print_lines(console, "what was scored on different tasks, in other physics or limits, is not compared")
+        print_lines(console, "targets scored on different tasks, in other physics or limits, are not compared")
 
 
 def _one_below_the_other(cards: list[dict[str, Any]]) -> list[Column]:

@@ -27,21 +27,21 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="onnx, js (an ES module without dependencies) or c (a C99 header); again for several.",
+            help="onnx, js (an ES module without dependencies) or c (a C99 header); repeat the option for several.",
             autocompletion=complete_format,
         ),
     ] = ["onnx"],  # noqa: B006  # so that --help shows it; nobody changes it
     output: Annotated[
-        Path | None, typer.Option(help="The file to write, of one format; default: beside the checkpoint.")
+        Path | None, typer.Option(help="The file to write, for one format; default: beside the checkpoint.")
     ] = None,
     opset: Annotated[int, typer.Option(min=17, max=20, help="ONNX operator set.")] = 18,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result, a JSON object per file.")] = False,
 ) -> None:
     """Write a policy as verified files: ONNX or JavaScript for a web page, C for a real cart.
 
-    Beside an ONNX file comes a .json of observations and outputs, to test the page with; the others hold these.
+    Beside an ONNX file it writes a .json of observations and outputs, to test your page with; the others contain them.
     """
     from cartpole_cli.deploy.formats import outputs_for
     from cartpole_cli.runs.find import find_checkpoint

@@ -41,18 +41,18 @@ def plot(
     x: Annotated[XAxis, typer.Option(help="Environment steps of a seed, or the seconds of the training loop.")] = (
         XAxis.STEPS
     ),
-    y: Annotated[YAxis, typer.Option(help="Return of greedy held-out episodes, or of those trained on.")] = (
+    y: Annotated[YAxis, typer.Option(help="Return of greedy held-out episodes, or of training episodes.")] = (
         YAxis.HELD_OUT
     ),
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
 ) -> None:
     """Draw learning curves: a run's line, or a study's interquartile mean over its seeds with its 95 % interval.
 
     A seed that was solved holds its last value.
 
-    Of a sweep: how the score depends on each number of its space, a line per choice or quarter of the values; in a
-    picture a point per trial. A number's importance is the share of the scores' variance that it explains alone, less
-    what chance would (epsilon squared; Kelley 1935).
+    For a sweep, draw how the score depends on each number of its space: a line per choice or quarter of the values; in
+    a picture, a point per trial. A number's importance is the share of the scores' variance that it explains alone,
+    less what chance would explain (epsilon squared; Kelley 1935).
     """
     from cartpole_cli.plots.curves import X_LABELS, Y_LABELS, read_curve
     from cartpole_cli.plots.pictures import check_can_draw, draw
@@ -65,9 +65,9 @@ def plot(
         folder = find_run(name, runs_dir).path
         if is_sweep(folder):
             if len(names) > 1:
-                raise CartpoleError(f"{name}: a sweep, which is drawn alone")
+                raise CartpoleError(f"{name}: is a sweep; plot it alone")
             if (x, y) != (XAxis.STEPS, YAxis.HELD_OUT):
-                raise CartpoleError(f"--x, --y: not with {name}, a sweep, whose scores are drawn over its numbers")
+                raise CartpoleError(f"--x, --y: not for {name}, a sweep, whose scores are drawn over its numbers")
             _plot_sweep(folder, output)
             return
     curves = [read_curve(name, runs_dir, x=x, y=y) for name in names]

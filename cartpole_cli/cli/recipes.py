@@ -83,7 +83,7 @@ def explain_fields(
         ),
     ] = None,
 ) -> None:
-    """Explain what recipes may say: each field's default, what it takes, and what it does.
+    """Explain the fields of recipes: the default, the allowed values, and what the field does.
 
     A field is written as the command line takes it, SECTION.FIELD=VALUE. "unset": it has no value by default;
     SECTION.FIELD=null unsets it, ~SECTION.FIELD gives a field its default.

@@ -55,23 +55,24 @@ def sweep(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="SWEEP", help="Go on with a search, by its folder or name.", autocompletion=complete_run),
+        typer.Option(metavar="SWEEP", help="Resume a search, given its folder or name.", autocompletion=complete_run),
     ] = None,
     sampler: Annotated[Sampler | None, typer.Option(help="Default: random. tpe needs the [sweep] extra.")] = None,
     trials: Annotated[int | None, typer.Option(help="Settings to try; default: 64, or the whole grid.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds per setting; default: 4.")] = None,
     metric: Annotated[
-        Metric | None, typer.Option(help="Held-out return on average over the budget (default), or the last one.")
+        Metric | None,
+        typer.Option(help="A seed's score: its held-out return averaged over the budget (default), or the last one."),
     ] = None,
     finalists: Annotated[
         int | None, typer.Option(help="Best settings to train again on new seeds; default: 5; 0: none.")
     ] = None,
     confirm_seeds: Annotated[int | None, typer.Option(help="New seeds per finalist; default: 32.")] = None,
-    sampler_seed: Annotated[int | None, typer.Option(help="Seed of what is drawn of the space; default: 0.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same as trainer.seed=SEED: the first seed trained with.")] = None,
+    sampler_seed: Annotated[int | None, typer.Option(help="Seed that draws the settings; default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same as trainer.seed=SEED: the first training seed.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="The search's folder in the runs folder.")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Name of the search's folder.")] = None,
     workers: WorkersOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
     dry_run: Annotated[
@@ -79,12 +80,12 @@ def sweep(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
-    """Search for a recipe's best numbers: many settings, each with some seeds, trained as one computation.
+    """Search for a recipe's best numbers: many settings, each with several seeds, trained as one computation.
 
     VALUES: a,b,c or choice(a,b,c); range(1,10); interval(low,high); log(low,high), short for
     tag(log,interval(low,high)).
 
-    The best settings are then trained on new seeds, beside the recipe as it was. best.toml is the best one's recipe.
+    It then trains the best settings on new seeds, beside the recipe as it was, and writes the best one to best.toml.
     """
     options = {
         "sampler": sampler and sampler.value,
@@ -99,7 +100,7 @@ def sweep(
     if resume is not None:
         others = [word for word in words or () if not word.startswith("environment.id=")]
         if others or recipe or name or given or seed is not None:
-            raise CartpoleError("--resume goes on with the search as it was, in its own folder: leave the others out")
+            raise CartpoleError("--resume continues the search as it was, in its folder: leave out the other options")
         opener = partial(_resumed, resume, runs_dir, words or [], device)
         _exit(_run(None, opener, workers, quiet=quiet, as_json=as_json))
     from cartpole_cli.sweep.sampler import check_sampler
@@ -141,7 +142,7 @@ def _tell_plan(search: "Search") -> None:
 def _run(
     search: "Search | None", open_sweep: "Callable[[], Sweep]", asked: str | None, *, quiet: bool, as_json: bool
 ) -> bool:
-    """Run a new search, or one that goes on (None); whether it has ended."""
+    """Run a new search, or resume one (None); returns whether it has ended."""
     from cartpole_cli.cli.train_display import PipeConsole
 
     console = PipeConsole(stderr=as_json, quiet=quiet, highlight=False, emoji=False)

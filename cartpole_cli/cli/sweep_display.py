@@ -1,4 +1,4 @@
-"""What a person sees of a search: how far it is, and in the end a table."""
+"""What a person sees of a search: its progress, and a table at the end."""
 
 from rich.console import Console
 from rich.table import Table

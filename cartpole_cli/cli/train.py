@@ -45,16 +45,16 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Go on with a run, by its folder or name.", autocompletion=complete_run),
+        typer.Option(metavar="RUN", help="Resume a run, given its folder or name.", autocompletion=complete_run),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Same as trainer.seed=SEED.")] = None,
     seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="A study: N seeds from SEED on, trained as one computation.")
+        int | None, typer.Option(metavar="N", help="Train a study: N seeds from SEED on, as one computation.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", autocompletion=complete_device)] = None,
     workers: WorkersOption = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="The run's folder in the runs folder.")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
@@ -66,9 +66,7 @@ def train(
     changes = [*(overrides or []), *(f"trainer.{key}={value}" for key, value in options.items() if value is not None)]
     if resume is not None:
         if recipe is not None or name is not None:
-            raise CartpoleError(
-                "--resume goes on by the run's own recipe, in its own folder: leave out --recipe and --name"
-            )
+            raise CartpoleError("--resume uses the run's own recipe and folder: leave out --recipe and --name")
         resolved, start = _going_on(resume, runs_dir, changes, workers)
     else:
         path = find_recipe(recipe or "reinforce")
@@ -97,7 +95,7 @@ def _beginning(recipe: "Recipe", recipe_name: str, runs_dir: Path, name: str | N
 
 
 def _going_on(resume: str, runs_dir: Path, changes: list[str], workers: str | None) -> "tuple[Recipe, Start]":
-    """How a run goes on: as it began."""
+    """How to resume a run: in this process or by workers, as it began."""
     from cartpole_cli.cli.train_parts import by_workers, opened, study_in_parts
     from cartpole_cli.cli.workers import workers_of
     from cartpole_cli.runs.find import find_run
@@ -119,7 +117,7 @@ def _going_on(resume: str, runs_dir: Path, changes: list[str], workers: str | No
             open_study = partial(opened, run.recipe, directory, run.recipe.trainer.device)
             return run.recipe, partial(by_workers, run.recipe, open_study, chosen, workers)
     elif workers not in {None, "1"}:
-        raise CartpoleError(f"{run.directory.path}: one process began it, and goes on with it: leave out --workers")
+        raise CartpoleError(f"{run.directory.path}: one process began it and has to resume it: leave out --workers")
     return run.recipe, partial(_run, run.recipe, partial(_resumed, run))
 
 

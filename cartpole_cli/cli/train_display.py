@@ -98,7 +98,7 @@ class TrainingDisplay:
             self._print(view.line(speed))
 
     def say(self, text: str) -> None:
-        """Show on the panel what goes on after the last iteration."""
+        """Show on the panel what happens after the last iteration."""
         self._notice = text
 
     def acknowledge(self, text: str) -> None:

@@ -61,7 +61,7 @@ def describe_failure(summary: "Summary | StudySummary") -> str:
 
 
 def describe_rest(summary: "Summary | StudySummary", num_steps: int, changed: Sequence[str]) -> str:
-    """Why a resume has nothing to do, which changes came to nothing, and what it could be asked for."""
+    """Why a resume has nothing to do, which changes were not applied, and what to ask for instead."""
     seeds = _seeds(summary)
     if all(seed.solved for seed in seeds):
         state, more = "solved", "trainer.stop_at_return=null"

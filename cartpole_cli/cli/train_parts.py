@@ -49,14 +49,14 @@ def study_in_parts(directory: "RunDirectory", changes: list[str]) -> "tuple[Reci
     recipe, after = (load_recipe(directory.recipe, given) for given in ((), changes))
     for key, (_, new) in differences(recipe, after).items():
         if key != "trainer.device":
-            reason = "cannot change while its seeds are trained in parts, which have one recipe; allowed: after its end"
+            reason = "cannot change while the study is trained in parts, which share it; allowed: once it has ended"
             raise CartpoleError(f"{key} = {new!r}: {reason}")
     check_registered_or_repeated(recipe.environment.id, str(directory.recipe), changes)
     return recipe, partial(opened, recipe, directory, after.trainer.device)
 
 
 def opened(recipe: "Recipe", directory: "RunDirectory", device_name: str, _: "torch.device") -> "StudyInParts":
-    """A study that goes on, on the device of that name."""
+    """A resumed study, on the named device."""
     from cartpole_cli.runs.folders import manifest_of
     from cartpole_cli.training.build import choose_device
     from cartpole_cli.workers.study import StudyInParts

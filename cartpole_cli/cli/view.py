@@ -23,11 +23,11 @@ def view(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The .html to write; default: view.html beside the first.")
     ] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
 ) -> None:
     """Write one web page to play with policies, to look inside them, and to watch them learn.
 
-    It needs no network and no server. Without --output it is opened, where there is a screen to open it on.
+    It needs no network and no server. Without --output the command opens the page, if there is a screen.
     """
     from cartpole_cli.runs.find import find_run
     from cartpole_cli.view.page import check_output, html, write_page

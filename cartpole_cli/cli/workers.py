@@ -1,4 +1,4 @@
-"""`--workers`: how many processes, or which cluster, and what is chosen if nobody says."""
+"""`--workers`: how many processes, or which cluster, and the default."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -21,15 +21,15 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         metavar="N|ray|ray:ADDRESS",
-        help="Processes of this machine that train at once, or a Ray cluster ([ray] extra): one that is started here, "
-        "or the one at ADDRESS. Default: one per core when that is faster, otherwise this process only.",
+        help="Train in N processes, or on a Ray cluster ([ray] extra): a new one on this machine, "
+        "or the one at ADDRESS. Default: one process per core if that is faster, otherwise this process only.",
         show_default=False,
     ),
 ]
 
 
 def workers_of(asked: str | None, recipe: "Recipe", num_members: int, *, at_once: int = 0) -> "Workers | None":
-    """Who is to train so many members by a recipe; None: this process.
+    """The workers that train so many members by a recipe; None: this process.
 
     Args:
         asked: what the command line says.
@@ -49,7 +49,7 @@ def workers_of(asked: str | None, recipe: "Recipe", num_members: int, *, at_once
 
 
 def asked_workers(asked: str) -> "Workers | None":
-    """Those that the command line says; None: this process.
+    """The workers that the command line asks for; None: this process.
 
     Raises:
         CartpoleError: no number from 1 to 1,024, and no cluster.
@@ -66,7 +66,7 @@ def asked_workers(asked: str) -> "Workers | None":
 
 
 def announce(workers: "Workers", say: Callable[[str], None]) -> None:
-    """What is to be said before they begin: where that takes long, that it does."""
+    """Say so if starting the workers takes long."""
     if workers.seconds_to_begin > 1:
         say(f"workers: connecting to Ray takes about {workers.seconds_to_begin} s")
 

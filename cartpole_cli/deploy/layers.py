@@ -150,7 +150,7 @@ def let_out(
     info: dict[str, Any],
     precision: DTypeLike,
 ) -> str:
-    """What is written, if it reads as what the policy does and what is known about it.
+    """The text to write, if it reads back as the policy and the facts about it.
 
     Args:
         write: makes the text.
@@ -168,6 +168,6 @@ def let_out(
     except ValueError as error:
         raise CartpoleError(f"the exported file is wrong: {one_line(error)}; nothing written") from error
     if told != info:
-        raise CartpoleError("the exported file is wrong: it says something else of the policy; nothing written")
+        raise CartpoleError("the exported file is wrong: it describes another policy; nothing written")
     verification.check(LayersPolicy(layers, precision))
     return text

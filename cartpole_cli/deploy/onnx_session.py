@@ -50,10 +50,10 @@ class OnnxSession:
             inputs = [(entry.name, entry.type) for entry in self._session.get_inputs()]
             self._output = self._session.get_outputs()[0].name
         except Exception as error:  # onnxruntime's errors share no class of their own
-            raise CartpoleError(f"not an ONNX file that onnxruntime loads: {one_line(error)}") from error
+            raise CartpoleError(f"not an ONNX file that onnxruntime can load: {one_line(error)}") from error
         if [kind for _, kind in inputs] != ["tensor(float)"]:
             given = ", ".join(" ".join(entry) for entry in inputs) or "none"
-            raise CartpoleError(f"its inputs are: {given}; allowed: one of float32, which takes 4 numbers")
+            raise CartpoleError(f"its inputs are: {given}; allowed: one float32 input of 4 numbers")
         ((self._input, _),) = inputs
 
     def run(self, observation: FloatArray) -> FloatArray:
@@ -68,7 +68,7 @@ class OnnxSession:
             problem = f"does not take a page's 4 numbers, a tensor of shape [4]: {one_line(error)}"
             raise CartpoleError(problem) from error
         if not isinstance(output, np.ndarray) or output.dtype != np.float32 or output.size == 0:
-            raise CartpoleError("its first output is no float32 tensor; allowed: a force, or logits")
+            raise CartpoleError("its first output is not a float32 tensor; allowed: a force, or logits")
         return output
 
     def run_each(self, observation: FloatArray) -> FloatArray:

@@ -21,7 +21,7 @@ class PagePolicy(ABC):
     """A greedy policy, whatever it is made of."""
 
     num_values: int
-    """How many numbers the first output has: what they mean is said above."""
+    """How many numbers the first output has; the module's docstring says what they mean."""
 
     @abstractmethod
     def values(self, observation: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch V"]:

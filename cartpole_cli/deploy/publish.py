@@ -52,7 +52,7 @@ def publish(source: Path, outputs: Mapping[str, Path], opset: int, tell: Callabl
     except CartpoleError as error:
         raise CartpoleError(*(f"{source}: {problem}" for problem in error.problems)) from error
     if isinstance(saved.recipe, str):
-        tell(f"note: {saved.recipe}: exported without what it says")
+        tell(f"note: {saved.recipe}: exported without the recipe")
     _write_all(files)
     return published
 
@@ -60,7 +60,7 @@ def publish(source: Path, outputs: Mapping[str, Path], opset: int, tell: Callabl
 def _made(
     name: str, path: Path, saved: SavedPolicy, verification: Verification, opset: int
 ) -> tuple[dict[Path, bytes], dict[str, Any]]:
-    """The verified content of one format's files, and what there is to say of that format alone."""
+    """The verified content of one format's files, and the facts that only this format has."""
     if name == "onnx":
         exported = export_onnx(verification, opset=opset, metadata=metadata_of(saved))
         golden = path.with_name(f"{path.name}.json")

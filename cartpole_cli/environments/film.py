@@ -20,7 +20,7 @@ def check_can_film(path: Path | None = None) -> None:
     if missing:
         raise CartpoleError(f"filming needs {' and '.join(missing)}: pip install 'cartpole-cli[video]'")
     if path is not None and path.suffix not in FORMATS:
-        raise CartpoleError(f"{path}: not a film's name; allowed: {' or '.join(FORMATS)}")
+        raise CartpoleError(f"{path}: not a name for a film; allowed: {' or '.join(FORMATS)}")
 
 
 def film(recording: Recording, path: Path) -> None:

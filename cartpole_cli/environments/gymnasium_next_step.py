@@ -62,7 +62,7 @@ class NextStepResets(GymnasiumAdapter):
 
 
 def _save(environment: VectorEnv[Any, Any, Any]) -> dict[str, Any] | None:
-    """The state of a CartPoleVectorEnv, of which it is all; None of any other environment."""
+    """The whole state of a CartPoleVectorEnv; None for any other environment."""
     inner: Any = environment.unwrapped
     if not all(hasattr(inner, name) for name in SAVED_ARRAYS):
         return None

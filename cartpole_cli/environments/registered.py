@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cartpole_cli.errors import CartpoleError, one_line
 
 REFUSAL = (
-    "no file may have a module imported; if you trust it, give the id yourself: "
+    "a file cannot have a module imported; if you trust it, give the id yourself: "
     "eval with --environment ID, train with environment.id=ID"
 )
 

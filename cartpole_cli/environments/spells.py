@@ -1,4 +1,4 @@
-"""What goes on for several decisions of an episode: frames that take long, and bursts of pushes to one side."""
+"""Disturbances that last for several decisions of an episode: slow frames, and bursts of pushes to one side."""
 
 from dataclasses import dataclass, replace
 

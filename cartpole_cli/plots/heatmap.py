@@ -16,7 +16,7 @@ from cartpole_cli.scoring.page.suite import Suite
 def check_can_draw(path: Path, suite: Suite) -> None:
     """Raises CartpoleError if matplotlib is missing, the file has another ending than .png, or there is no grid."""
     if path.suffix.lower() != ".png":
-        raise CartpoleError(f"{path}: not a heat map's name; allowed: .png")
+        raise CartpoleError(f"{path}: not a name for a heat map; allowed: .png")
     if importlib.util.find_spec("matplotlib") is None:
         raise CartpoleError("drawing needs matplotlib: pip install 'cartpole-cli[plot]'")
     if all(condition.num_cells == 1 for condition in suite.condition):

@@ -31,7 +31,7 @@ def can_draw() -> bool:
 def check_can_draw(path: Path) -> None:
     """Raises CartpoleError if matplotlib is missing, or the file has another ending than .svg or .png."""
     if path.suffix.lower() not in ENDINGS:
-        raise CartpoleError(f"{path}: not a picture's name; allowed: {' or '.join(ENDINGS)}")
+        raise CartpoleError(f"{path}: not a name for a picture; allowed: {' or '.join(ENDINGS)}")
     if not can_draw():
         raise CartpoleError("drawing needs matplotlib: pip install 'cartpole-cli[plot]'")
 

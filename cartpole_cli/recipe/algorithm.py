@@ -57,8 +57,8 @@ class PPORecipe(Section):
     entropy_coefficient: NonNegativeFloat = 0.0
     """Weight of the entropy bonus."""
     target_kl: PositiveFloat | None = None
-    """KL divergence from the collecting policy, as estimated, that ends an update at 1.5 times its value; unset: an
-    update never ends early."""
+    """An update ends early once the estimated KL divergence from the collecting policy exceeds 1.5 times this value;
+    unset: it never does."""
 
 
 class GRPORecipe(Section):
@@ -68,10 +68,10 @@ class GRPORecipe(Section):
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
     branch_from: Literal["start", "episode", "none"] = "start"
-    """Where groups begin: at an episode's start (start), at a random step of an episode played for it, from which
-    training returns then count (episode), or each episode at a start of its own (none), to compare with."""
+    """Where groups begin: at an episode's start (start), at a random step of an extra episode, from which training
+    returns then count (episode), or each episode at a start of its own, for comparison (none)."""
     credit: Literal["outcome", "to_go"] = "outcome"
-    """Return that a step is credited with: its whole episode's (outcome), or what is still to come (to_go)."""
+    """Return that a step is credited with: that of the whole episode (outcome), or from this step on (to_go)."""
     advantage_scale: Literal["none", "group", "batch"] = "batch"
     """What advantages are divided by: nothing, or the standard deviation of the group's or of the batch's returns."""
     scale_floor: NonNegativeFloat = 5.0
@@ -101,24 +101,24 @@ class DPORecipe(Section):
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
     branch_from: Literal["start", "before_failure"] = "start"
-    """Where groups begin: at an episode's start, or shortly before the failure of an episode played for it."""
+    """Where groups begin: at an episode's start, or shortly before the failure of an extra episode."""
     steps_before_failure: PositiveInt = 20
     """Steps before that failure at which groups begin, with branch_from = "before_failure"."""
     pairs: Literal["best_worst", "all"] = "best_worst"
     """Which episodes of a group are paired: the best with the worst, the second best with the second worst, and so on
     (best_worst), or each with each, those of the widest margin first (all)."""
     max_pairs: PositiveInt = 8
-    """Number of pairs per group, at most."""
+    """Largest number of pairs per group."""
     min_margin: NonNegativeFloat = 0.0
     """Least difference of returns; closer pairs are dropped, and pairs of equal returns always are."""
     rater: Literal["deterministic", "bradley_terry"] = "deterministic"
-    """Who states the preferences: a rater who sees the returns (deterministic), or one who errs, more often the closer
+    """Who states the preferences: a rater who sees the returns (deterministic), or one who errs more often the closer
     the returns are (bradley_terry)."""
     rater_temperature: PositiveFloat = 10.0
     """Difference of returns that the bradley_terry rater judges correctly 73 times in 100."""
     window: Literal["same_length", "last_k", "full"] = "same_length"
-    """Which steps of a pair are compared: as many of both as the shorter has (same_length), the last of these
-    (last_k), or whole episodes (full)."""
+    """Which steps of a pair are compared: the first of both, as many as the shorter has (same_length), the last of
+    these (last_k), or whole episodes (full)."""
     window_steps: PositiveInt = 20
     """Number of last steps compared, with window = "last_k"."""
     loss: Literal["sigmoid", "ipo", "hinge", "robust"] = "sigmoid"

@@ -23,14 +23,14 @@ Problem = tuple[str, Any, str]
 
 
 class PhysicsRecipe(Section):
-    """What cart-poles are made of, and how late and how long forces act on them. A number holds for all episodes; from
-    a range, [lowest, highest], every episode draws its own."""
+    """Gravity, masses, lengths, drags, and how late and how long forces act. A number holds for all episodes; from a
+    range, [lowest, highest], every episode draws its own value."""
 
     distribution: Literal["uniform", "log_uniform"] = "uniform"
-    """How ranges are drawn from. Log-uniform: halves are as likely as doubles; ranges that begin at 0, and delays, stay
-    uniform."""
+    """Distribution of the values drawn from ranges. Log-uniform: halves are as likely as doubles; ranges that begin at
+    0, and delays, stay uniform."""
     change_rate: NonNegativeFloat = 0.0
-    """How often all values are drawn anew in the middle of an episode, 1/s, as if sliders were moved."""
+    """How often an episode draws all values again, 1/s, as if a visitor moved the sliders."""
     gravity: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["gravity"])
     """Gravity, m/s^2."""
     cart_mass: NumberOrRange[PositiveFloat] = fixed(STANDARD["cart_mass"])
@@ -48,24 +48,24 @@ class PhysicsRecipe(Section):
     pole_drag: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["pole_drag"])
     """Drag on the pole, 1/s: theta_dot loses pole_drag * time_step of itself after each step."""
     hold: NumberOrRange[Hold] = fixed(STANDARD["hold"])
-    """Steps that one decision's force acts, on average: 50 / frames per second for a page that decides once a frame."""
+    """Steps that one decision's force acts, on average: 50 / frames per second on a page that decides once a frame."""
     delay: NumberOrRange[Delay] = fixed(STANDARD["delay"])
-    """Decisions that a force comes late; whole numbers, all equally likely."""
+    """Delay of a force, in decisions; a range draws whole numbers, all equally likely."""
     observation_noise: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["observation_noise"])
     """Standard deviation of the noise added to each of the four numbers observed, in their units."""
 
 
 class DisturbRecipe(Section):
-    """Pushes, which come between an observation and the force that answers it, and frames that take long."""
+    """Pushes, which come between an observation and the force that answers it, and slow frames."""
 
     push_rate: NonNegativeFloat = 0.0
     """How often the cart is pushed, 1/s."""
     push_strength: NumberOrRange[NonNegativeFloat] = fixed(1.0)
-    """Strength of a push, to either side: the factor of push_velocity, push_angle and push_angular_velocity."""
+    """Strength of a push, to a random side: it multiplies push_velocity, push_angle and push_angular_velocity."""
     push_distribution: Literal["uniform", "log_uniform"] = "uniform"
-    """How push_strength is drawn from. Log-uniform: halves are as likely as doubles."""
+    """Distribution of push_strength. Log-uniform: halves are as likely as doubles."""
     pushed_share: Fraction = 1.0
-    """Share of episodes with pushes; in the others nobody pushes."""
+    """Share of episodes that have pushes."""
     push_velocity: NonNegativeFloat = 0.4
     """Velocity that a push of strength 1 adds to x_dot, m/s."""
     push_angle: NonNegativeFloat = 1.5
@@ -74,11 +74,11 @@ class DisturbRecipe(Section):
     """Largest angle to which a push tips the pole, degrees; a pole already beyond it is not tipped."""
     push_lifts: bool = False
     """Whether a push sets a pole beyond push_angle_limit back to that angle, on its side of upright, as a page that
-    clamps the angle does: a fallen pole is lifted."""
+    clamps the angle does: this lifts a fallen pole."""
     push_angular_velocity: NonNegativeFloat = 45.0
     """Angular velocity that a push of strength 1 adds to theta_dot, degrees/s."""
     burst_rate: NonNegativeFloat = 0.0
-    """How often a burst of pushes to one side begins, 1/s, as of someone who keeps hitting a key."""
+    """How often a burst of pushes to one side begins, 1/s, as when a visitor keeps hitting a key."""
     burst_seconds: NumberOrRange[PositiveFloat] = (0.5, 3.0)
     """How long a burst lasts, s."""
     burst_pushes: PositiveFloat = 8.0
@@ -86,14 +86,14 @@ class DisturbRecipe(Section):
     burst_strength: NonNegativeFloat = 1.0
     """Strength of each push of a burst."""
     hitch_rate: NonNegativeFloat = 0.0
-    """How often a frame takes long, 1/s: the force that acts is held, whatever is decided meanwhile."""
+    """How often a slow frame begins, 1/s: the last force is held, whatever the policy decides meanwhile."""
     hitch_seconds: NumberOrRange[PositiveFloat] = (0.1, 2.0)
-    """How long such a frame takes, s."""
+    """How long a slow frame takes, s."""
 
 
 class RewardRecipe(Section):
-    """The swing-up's reward, and weights of what is subtracted from it in each step, where the pole stands or not. A
-    force F of at most F_max acts, after F' in the step before."""
+    """The swing-up's reward, and weights of the costs subtracted from it in each step, whether the pole stands or not.
+    F is the step's force, F' that of the step before, and F_max the largest force."""
 
     kind: Literal["dense", "sparse"] = "dense"
     """Dense: grows with the pole's height. Sparse: 1 while the pole is within 12 degrees of upright and slower than
@@ -116,11 +116,11 @@ class StartRecipe(Section):
     anywhere: Fraction = 0.0
     """Share of episodes that begin at any angle, the rest within position, velocity and angular_velocity."""
     position: NonNegativeFloat = 3.0
-    """Largest distance from the middle where an episode begins anywhere, m."""
+    """Largest distance from the middle for episodes that begin anywhere, m."""
     velocity: NonNegativeFloat = 3.0
-    """Largest speed of the cart where an episode begins anywhere, m/s."""
+    """Largest speed of the cart for episodes that begin anywhere, m/s."""
     angular_velocity: NonNegativeFloat = 8.0
-    """Largest angular speed of the pole where an episode begins anywhere, rad/s."""
+    """Largest angular speed of the pole for episodes that begin anywhere, rad/s."""
 
 
 class NativeEnvironment(Section):
@@ -138,11 +138,11 @@ class NativeEnvironment(Section):
     angle_limit: PositiveFloat | None = None
     """Angle beyond which an episode fails, degrees; unset: the task's, 12 to balance, none to swing up."""
     physics: PhysicsRecipe | None = None
-    """What cart-poles are made of; unset: as in Gymnasium."""
+    """The physics; unset: as in Gymnasium."""
     disturb: DisturbRecipe | None = None
     """How episodes are disturbed; unset: not at all."""
     reward: RewardRecipe | None = None
-    """What else counts in swing-up; unset: nothing."""
+    """Costs in the reward of swing-up; unset: none."""
     start: StartRecipe | None = None
     """Where episodes begin; unset: as in Gymnasium, the pole upright, or hanging in swing-up."""
 

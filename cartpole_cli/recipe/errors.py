@@ -1,4 +1,4 @@
-"""What is wrong with a recipe or a suite, in lines for the user: the file, the field, what was given and allowed."""
+"""Explains what is wrong with a recipe or a suite, in lines for the user: file, field, given and allowed value."""
 
 import re
 from collections.abc import Collection
@@ -114,7 +114,7 @@ def _now_physics(ranges: Any) -> str:
     """What to write in place of [environment.randomize]."""
     fields = ranges if isinstance(ranges, dict) else {}
     given = [f"{name} = {_short(fields[name])}" for name in PhysicsRecipe.model_fields if name in fields]
-    return f"is part of [environment.physics] now: {'add there ' + ', '.join(given) if given else 'leave it out'}"
+    return f"is now part of [environment.physics]: {'add there ' + ', '.join(given) if given else 'leave it out'}"
 
 
 def _null_hint(key: str, given: Any, field: FieldInfo | None) -> str:

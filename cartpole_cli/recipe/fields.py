@@ -90,7 +90,7 @@ def field_at(data: dict[str, Any], key: Sequence[str]) -> FieldInfo | None:
 
 
 def heading(entry: Entry) -> str:
-    """The table a field stands in, as a recipe writes it, and what that is."""
+    """The table of a field, as a recipe writes it, and its description."""
     tag = VARIANTS.get(entry.key.split(".")[0], ("", {}))[0]
     chosen = f" with {tag} = {json.dumps(entry.variant)}" if entry.variant and entry.key.count(".") == 1 else ""
     return f"[{entry.key.rpartition('.')[0]}]{chosen}: {' '.join((entry.model.__doc__ or '').split())}"
@@ -128,7 +128,7 @@ def entries_about(topic: str) -> list[Entry]:
         known += [word for entry in every for word in (entry.key, entry.key.rpartition(".")[2])]
         guess = did_you_mean(topic, list(dict.fromkeys(known)))
         allowed = "" if guess else f"; sections: {', '.join(Recipe.model_fields)}"
-        raise CartpoleError(f"{topic!r}: no section or field of a recipe{guess}{allowed}")
+        raise CartpoleError(f"{topic!r}: not a section or field of a recipe{guess}{allowed}")
     return found
 
 

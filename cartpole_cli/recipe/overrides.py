@@ -1,4 +1,4 @@
-"""What the command line changes in a recipe: KEY=VALUE, KEY=null, and ~KEY for a field's default, as in Hydra."""
+"""Changes of a recipe on the command line: KEY=VALUE, KEY=null, and ~KEY for a field's default, as in Hydra."""
 
 import re
 import tomllib

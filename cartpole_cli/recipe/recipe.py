@@ -79,11 +79,11 @@ class Recipe(Section):
             yield "policy.features", self.policy.features, "made for the cart-pole; allowed: 'raw'"
         if not isinstance(environment, NativeEnvironment):
             if self.policy.value_sees == "physics":
-                yield "policy.value_sees", "physics", "shown by environment.backend = 'native'; allowed: 'observation'"
+                yield "policy.value_sees", "physics", "needs environment.backend = 'native'; allowed: 'observation'"
             return
         yield from environment.problems()
         if self.policy.value_sees == "physics" and not isinstance(self.algorithm, PPORecipe | ReinforceRecipe):
-            yield "policy.value_sees", "physics", "no value network; allowed: 'observation'"
+            yield "policy.value_sees", "physics", "the algorithm has no value network; allowed: 'observation'"
         fitting = "gaussian" if isinstance(environment.task.actions, Continuous) else "categorical"
         if self.policy.action_head not in {"auto", fitting}:
             reason = f"does not fit environment.id = {environment.id!r}; allowed: 'auto', {fitting!r}"
@@ -127,7 +127,7 @@ def _group_problems(
     size = algorithm.group_size
     if environment.num_envs % size or environment.num_envs < MIN_GROUPS * size:
         reason = (
-            f"{MIN_GROUPS} groups or more, of algorithm.group_size = {size}; "
+            f"has to hold {MIN_GROUPS} groups or more of algorithm.group_size = {size}; "
             f"allowed: {MIN_GROUPS * size}, {(MIN_GROUPS + 1) * size}, {(MIN_GROUPS + 2) * size}, ..."
         )
         yield "environment.num_envs", environment.num_envs, reason

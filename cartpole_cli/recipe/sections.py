@@ -1,4 +1,4 @@
-"""What every section of a recipe is, and those of the policy network, the trainer and the logger."""
+"""The base class of all sections of a recipe, and the sections of the policy network, the trainer and the logger."""
 
 import math
 from typing import Annotated, Literal, TypeVar
@@ -31,9 +31,9 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 def shape_of(section: SectionT) -> SectionT:
-    """What has to be equal for all members of one computation: all but the numbers, which are nan here.
+    """The fields that must be equal for all members of one computation; the numbers, which may differ, are nan here.
 
-    0 is no number in this sense: a term that is left out for one member would be left out for all.
+    A 0 is kept: it leaves out a term, and would leave it out for all members.
     """
     numbers = {name: math.nan for name, value in section if isinstance(value, float) and value}
     return section.model_copy(update=numbers)
@@ -46,7 +46,7 @@ class PolicyRecipe(Section):
     """Kind of action: discrete (categorical), a continuous force (gaussian), or what the environment takes (auto)."""
     features: Literal["raw", "scaled", "trig", "fine"] = "raw"
     """What the network sees of a cart-pole: its four numbers (raw), these with theta in tenths of a radian (scaled),
-    with theta's sine and cosine instead (trig), or besides these what they are near rest, magnified (fine)."""
+    with theta's sine and cosine instead (trig), or these and small deviations from rest, magnified (fine)."""
     hidden_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
     ] = (64, 64)
@@ -54,8 +54,8 @@ class PolicyRecipe(Section):
     activation: Literal["tanh", "relu"] = "tanh"
     """Non-linearity after each hidden layer."""
     value_sees: Literal["observation", "physics"] = "observation"
-    """What a value network sees: what the policy does (observation), or besides it what the cart-pole's episode has
-    drawn, its spells and the last force (physics). The policy never does."""
+    """What a value network sees: the policy's observation (observation), or besides it the episode's physics, the
+    disturbances under way and the last force (physics). The policy never sees these."""
     squash: Literal["clip", "tanh"] = "clip"
     """How a Gaussian action is brought into the environment's range: by clipping it (clip), or by its hyperbolic
     tangent (tanh)."""
@@ -79,24 +79,24 @@ class TrainerRecipe(Section):
     schedule_steps: PositiveInt | None = None
     """Environment steps at which linear schedules reach 0; unset: `num_steps`."""
     max_grad_norm: PositiveFloat = 0.5
-    """Norm that larger gradients are scaled down to."""
+    """Largest gradient norm; larger gradients are scaled down to it."""
     evaluate_every: PositiveInt = 10
     """Iterations between held-out evaluations; the best evaluation's weights become best.pth."""
     evaluation_episodes: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Episodes of each held-out evaluation (the selection set)."""
     stop_at_return: float | None = None
-    """Mean held-out return that ends the training, once 100 fresh episodes confirm it; unset: none does. The
-    cart-pole's confirming episodes last twice as long, and their returns are halved: a slow drift falls later."""
+    """Mean held-out return that ends the training, once 100 fresh episodes confirm it; unset: nothing does. On
+    the cart-pole these episodes last twice as long, and their returns are halved: a slow drift falls later."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between snapshots in checkpoints/; 0: none."""
     render_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between films of a greedy episode in videos/, and on W&B if on; 0: none. Needs the [video] extra."""
     checkpoint_every: PositiveInt = 25
-    """Iterations between writes of last.pth: what a crash can lose."""
+    """Iterations between writes of last.pth; a crash loses no more than these."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device to train on; auto: CUDA, then MPS, then CPU."""
     num_threads: Annotated[int, Field(ge=1, le=1_024)] = 1
-    """CPU threads; one is fastest for networks this small, and bit-exactness is promised for one."""
+    """CPU threads; one is fastest for networks this small, and results are bit-exact only with one."""
 
     @property
     def schedule_end(self) -> int:

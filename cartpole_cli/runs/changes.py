@@ -37,11 +37,11 @@ def _edits_of_seeds(before: Recipe, edited: Recipe, directory: RunDirectory) -> 
     for seed in before.seeds:
         path = directory.of_seed(seed).recipe
         if path.exists() and load_recipe(path) not in (before.for_seed(seed), edited.for_seed(seed)):
-            yield f"{path}: was edited, but the seeds of a study have one recipe: edit {directory.recipe}"
+            yield f"{path}: was edited, but all seeds of a study share one recipe: edit {directory.recipe}"
 
 
 def _budget_problems(before: Recipe, after: Recipe, state: dict[str, Any]) -> Iterator[Problem]:
-    """What asks seeds to go on that cannot: last.pth has no weights of those that have left the computation."""
+    """Changes that would make finished seeds go on: last.pth has no weights of seeds that have left the computation."""
     old, new, trainer = before.trainer, after.trainer, state["trainer"]
     left_it = [member for member in range(len(before.seeds)) if member not in trainer["members"]]
     gone = {before.seeds[member]: state["runs"][member] for member in left_it}
@@ -116,8 +116,8 @@ def notes(before: Recipe, after: Recipe, state: dict[str, Any] | None) -> Iterat
     done = int(state["trainer"]["env_steps"].max())
     if (new.schedule_steps or new.num_steps) <= done:
         yield (
-            f"linear schedules have reached 0 at {new.schedule_steps or new.num_steps} steps, and {done} are done: "
-            f"nothing more is learned; trainer.schedule_steps={max(new.num_steps, 2 * done)} begins new ones"
+            f"linear schedules reached 0 at {new.schedule_steps or new.num_steps} steps, and {done} are done: "
+            f"training learns nothing more; trainer.schedule_steps={max(new.num_steps, 2 * done)} starts a new schedule"
         )
     elif new.schedule_steps is None and new.num_steps != old.num_steps:
         kept = f" (trainer.schedule_steps={old.num_steps} keeps the old one)" if old.num_steps > done else ""

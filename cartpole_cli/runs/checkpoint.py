@@ -56,7 +56,7 @@ def load_checkpoint(path: Path, kind: str) -> dict[str, Any]:
         check_contents(content, len(payload))
     except Exception as error:  # torch raises anything on bytes that are not its own
         reason = f" ({one_line(error)})" if isinstance(error, ValueError) else ""
-        problem = f"not a checkpoint of cartpole: no tensors and plain data inside{reason}"
+        problem = f"not a cartpole checkpoint: no tensors and plain data inside{reason}"
         raise CartpoleError(f"{path}: {problem}") from error
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise CartpoleError(f"{path}: not a {kind} checkpoint; expected a {_example(kind)}")
@@ -70,7 +70,7 @@ def _payload(path: Path, most: int) -> bytes:
         file.seek(max(0, size - TRAILER_LENGTH))
         trailer = TRAILER.search(file.read())
         if trailer is None:
-            raise CartpoleError(f"{path}: not a checkpoint of cartpole, or cut short")
+            raise CartpoleError(f"{path}: not a cartpole checkpoint, or cut short")
         version, digest = int(trailer[1]), trailer[2].decode()
         if version != FORMAT_VERSION:
             reads = f"this version of cartpole reads {FORMAT_VERSION}"
@@ -110,7 +110,7 @@ def build_saved_policy(content: dict[str, Any], path: Path, device: torch.device
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CartpoleError(f"{path}: its weights do not fit its architecture: {one_line(error)}") from error
     if not all(weight.isfinite().all() for weight in weights.values()):
-        raise CartpoleError(f"{path}: its weights are not finite; expected a checkpoint from before")
+        raise CartpoleError(f"{path}: its weights are not finite; expected an earlier checkpoint")
     return policy
 
 

@@ -36,7 +36,7 @@ class RunDirectory:
         """
         if name is not None and (not name or FORBIDDEN.search(name)):
             allowed = 'no separators, none of <>:"|?*, no dot or space at its end, and no device of Windows'
-            raise CartpoleError(f"--name {name!r}: not a folder's name everywhere; allowed: {allowed}")
+            raise CartpoleError(f"--name {name!r}: not a valid folder name on every system; allowed: {allowed}")
         stem = name or f"{datetime.now():%Y%m%d-%H%M%S}-{recipe_name}-{suffix}"
         path, attempt = runs_dir / stem, 1
         try:
@@ -54,7 +54,7 @@ class RunDirectory:
 
     @contextmanager
     def gone_on_failure(self) -> Iterator[None]:
-        """The folder, a moment old, is removed if what is begun in it fails: its name is free again."""
+        """Remove the new folder if the block fails, so that its name is free again."""
         try:
             yield
         except CartpoleError:

@@ -1,4 +1,4 @@
-"""Fields of files that anybody may have damaged. No torch, no numpy: as in `reading.py`."""
+"""Fields of files that may be damaged. No torch, no numpy: as in `reading.py`."""
 
 import json
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Score:
 
 
 class Reader:
-    """Reads fields that anybody may have damaged: what is wrong is noted, and read as None."""
+    """Reads fields that may be damaged: notes each wrong one, and reads it as None."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []

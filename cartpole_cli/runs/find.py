@@ -68,7 +68,7 @@ def best_finalist(path: Path) -> Path:
         return of_all.directory.path.parent
     recipe = path / "best.toml"
     advice = f"train --recipe {recipe}" if recipe.is_file() else f"sweep --resume {path}"
-    raise CartpoleError(f"{path}: a sweep of which no finalist was trained; to go on: cartpole {advice}")
+    raise CartpoleError(f"{path}: a sweep without a trained finalist; to go on: cartpole {advice}")
 
 
 def runs_of(name: str, runs_dir: Path, tell: Callable[[str], None]) -> list[str]:

@@ -114,7 +114,7 @@ def read_history(path: Path) -> History:
 
 
 def continued(path: Path, policy: PolicyNetwork, evaluation: int, tell: Callable[[str], None]) -> History:
-    """The history to go on with after that many evaluations; a new one where there is none.
+    """The history to continue after that many evaluations; a new one if there is none.
 
     A file that cannot be gone on with gets another name, and `tell` is told.
 
@@ -127,11 +127,11 @@ def continued(path: Path, policy: PolicyNetwork, evaluation: int, tell: Callable
     try:
         found = read_history(path)
         if found.architecture != history.architecture:
-            raise CartpoleError(f"{path}: of another network")
+            raise CartpoleError(f"{path}: belongs to another network")
     except CartpoleError as error:
         other = aside(path, "damaged")
         move(path, other)
-        tell(f"warning: {error}: now {other.name}; the run's history begins anew")
+        tell(f"warning: {error}: renamed to {other.name}; the run's history starts again")
         return history
     found.trim(evaluation)
     return found

@@ -37,7 +37,7 @@ class FolderLock:
             self._file = os.fdopen(os.open(self._path, FLAGS, 0o666), "ab")
         if not (self._lock_soon() and self._is_in_place()):
             self._file.close()
-            raise CartpoleError(f"{folder}: another process is training this run; wait for its end, or stop it")
+            raise CartpoleError(f"{folder}: another process is training this run; wait until it ends, or stop it")
 
     def release(self) -> None:
         """Let the next one in."""

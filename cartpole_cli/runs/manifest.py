@@ -1,4 +1,4 @@
-"""run.json: what a folder is, and under what circumstances it was made and gone on with."""
+"""run.json: what a folder is, and how it was made and resumed."""
 
 import platform
 import subprocess
@@ -21,7 +21,7 @@ def new_manifest(recipe: Recipe, recipe_name: str | None, device: torch.device) 
 
 
 def resumed_manifest(before: dict[str, Any], recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """The manifest of one that goes on: as it started, with one more resume; a new one where the old is damaged."""
+    """The manifest of a resumed run: as it started, with one more resume; a new one if the old is damaged."""
     new, resumed = new_manifest(recipe, None, device), before.get("resumed")
     if before.get("kind") != new["kind"] or not isinstance(resumed, list):
         return new

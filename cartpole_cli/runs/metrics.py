@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run that goes on: what it holds beyond the run's last checkpoint is forgotten."""
+"""metrics.jsonl of a resumed run: lines beyond the run's last checkpoint are removed."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def trim_metrics(path: Path, iteration: int, tell: Callable[[str], None]) -> Non
         old = aside(path, "damaged")
         write_file(old, content)
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-        tell(f"warning: {path}: line {damaged[0]}{more}: damaged, and left out; the file as it was is {old.name}")
+        tell(f"warning: {path}: line {damaged[0]}{more}: damaged and left out; the original file is now {old.name}")
     if kept != lines:
         write_file(path, b"".join(kept))
 

@@ -36,7 +36,7 @@ def unpack(parcel: bytes, folder: Path) -> None:
                 name = PurePosixPath(entry.name)
                 source = archive.extractfile(entry) if entry.isreg() else None
                 if source is None or name.is_absolute() or ".." in name.parts:
-                    raise CartpoleError(f"{folder}: its worker sent {entry.name!r}, which is no file of a run")
+                    raise CartpoleError(f"{folder}: its worker sent {entry.name!r}, which is not a file of a run")
                 path = half_done / name
                 make_folder(path.parent, parents=True)
                 with writing(path):

@@ -183,7 +183,7 @@ def _scores(reader: Reader, directory: RunDirectory, files: set[str]) -> tuple[S
     horizon: float | None = None
     digest = digest_of(directory.best)
     if digest is None and directory.best.name in files:
-        reader.problems.append(f"{directory.best.name}: not a checkpoint of cartpole, or cut short")
+        reader.problems.append(f"{directory.best.name}: not a cartpole checkpoint, or cut short")
     metadata, evaluation = (
         reader.fields(path) if path.name in files else {} for path in (directory.best_metadata, directory.evaluation)
     )

@@ -1,4 +1,4 @@
-"""Go on with a run: what it was, what may change, and whether anything is left to do."""
+"""Resume a run: what it was, what may change, and whether anything is left to do."""
 
 import tomllib
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from cartpole_cli.training.trainer import finished_seeds
 
 @dataclass(frozen=True, slots=True)
 class Resumable:
-    """A run to go on with.
+    """A run to resume.
 
     `recipe` is what to go on by; `state` what last.pth holds (None: it never wrote one), `digest` its SHA-256;
     `manifest` what run.json says; `is_over` whether no seed has anything left to learn; `changed` the dotted keys in
@@ -108,7 +108,7 @@ def load_resumable(name: str, runs_dir: Path, overrides: Sequence[str]) -> Resum
         )
         remarks = tuple(notes(before, after, state))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CartpoleError(f"{directory.last}: not a training to go on with: {one_line(error)}") from error
+        raise CartpoleError(f"{directory.last}: not a training that can be resumed: {one_line(error)}") from error
     if found:
         raise CartpoleError(*found)
     source = str(directory.last if state else directory.recipe)
@@ -122,7 +122,7 @@ def _recipe_of(state: dict[str, Any] | None, directory: RunDirectory) -> Recipe:
         return load_recipe(directory.recipe)
     inside = recipe_inside(state.get("recipe"), directory.last)
     if isinstance(inside, str):
-        raise CartpoleError(f"{inside}; it cannot be gone on with: train anew")
+        raise CartpoleError(f"{inside}; it cannot be resumed: train again")
     return inside
 
 

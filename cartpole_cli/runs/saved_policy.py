@@ -41,7 +41,7 @@ def load_saved_policy(path: Path, device: torch.device) -> SavedPolicy:
 
 
 def recipe_inside(text: object, path: Path) -> Recipe | str:
-    """The recipe inside a file, where nobody can edit it; if it is not understood, a line that says so."""
+    """The recipe inside a file, which users cannot edit; if it cannot be read, a line that says so."""
     try:
         return recipe_from_text(text, source="recipe")
     except CartpoleError as error:

@@ -27,7 +27,7 @@ from cartpole_cli.training.reports import SeedReport
 
 
 class SeedRun:
-    """Writes what one seed's reports say, and remembers how the seed is doing.
+    """Writes one seed's reports to files, and remembers the seed's progress.
 
     Args:
         recipe: the seed's own, as if it were trained alone.
@@ -94,7 +94,7 @@ class SeedRun:
         other = aside(best, "abandoned")
         move(best, other)
         self.progress.best_return = self.progress.best_digest = None
-        tell(f"note: {best}: is of iterations that are trained anew, by another recipe: now {other.name}")
+        tell(f"note: {best}: its iterations are trained again by another recipe; renamed to {other.name}")
         return True
 
     def write_recipe(self) -> None:

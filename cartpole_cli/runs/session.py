@@ -67,7 +67,7 @@ class Session:
         self._lock = FolderLock(directory.path)
         try:
             if digest_of(directory.last) != (before and before.digest):
-                raise CartpoleError(f"{directory.path}: another process has just trained it; ask again")
+                raise CartpoleError(f"{directory.path}: another process has just trained it; try again")
             if before is not None and before.trains_otherwise:
                 for place, member in enumerate(trainer.members):
                     if self.runs[member].set_best_aside(tell):
@@ -106,7 +106,7 @@ class Session:
 
     @classmethod
     def resume(cls, run: Resumable, *, device: torch.device, tell: Callable[[str], None]) -> "Session":
-        """The run goes on from its last.pth, or from its start if it never wrote one.
+        """Resume the run from its last.pth, or from its start if it never wrote one.
 
         Raises:
             CartpoleError: the environment cannot be made, last.pth does not fit the recipe, or another process is
@@ -124,7 +124,7 @@ class Session:
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CartpoleError(f"{run.directory.last}: does not fit its recipe: {one_line(error)}") from error
         if not same_episodes:
-            tell("note: not every environment could be put back into its episode; new ones have begun there")
+            tell("note: some environments could not be put back into their episodes; new episodes have begun there")
         return session
 
     def _begin(self, tell: Callable[[str], None]) -> None:
@@ -189,7 +189,7 @@ class Session:
         return summary
 
     def _record(self, report: Report) -> None:
-        """Write an iteration's files, last.pth at the end: what it says has happened is in the others."""
+        """Write an iteration's files, and last.pth at the end: everything it refers to is in the others by then."""
         before, self._shared = self._shared, (self._seconds, self.trainer.evaluator.seconds)
         share = [(now - then) / len(report.seeds) for now, then in zip(self._shared, before, strict=True)]
         for place, seed in enumerate(report.seeds):

@@ -13,7 +13,7 @@ TRAILER = re.compile(rb"\ncartpole-checkpoint (\d{1,9}) ([0-9a-f]{64})\n\Z")
 TRAILER_LENGTH = 200
 ANY_SIZE = 2**62
 CHECKPOINT = "checkpoint_sha256"
-"""What a score says it is of: a score without its checkpoint is nobody's."""
+"""The key that names a score's checkpoint; a score without its checkpoint is ignored."""
 
 
 def with_trailer(payload: bytes) -> bytes:

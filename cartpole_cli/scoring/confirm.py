@@ -35,5 +35,5 @@ def confirm(directory: RunDirectory, num_episodes: int) -> Score:
         environment.close()
     evaluation = Evaluation("confirm", tuple(returns[0].tolist()))
     if not math.isfinite(evaluation.mean):
-        raise CartpoleError(f"{directory.best}: its returns are no finite numbers")
+        raise CartpoleError(f"{directory.best}: its returns are not finite")
     return Score("confirm", num_episodes, evaluation.estimate, min(evaluation.returns))

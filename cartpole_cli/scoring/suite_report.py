@@ -51,7 +51,7 @@ def suite_report(
 def _pilot(candidate: Candidate) -> Pilot:
     """The force a page gets from a policy."""
     if not candidate.drives_cart_pole:
-        reason = "no cart-pole policy: a page gives 4 observations, and takes 2 actions or one force"
+        reason = "not a cart-pole policy: a page gives 4 observations, and takes 2 actions or one force"
         raise CartpoleError(f"{candidate.name}: {reason}")
     policy = batched(candidate.policy) if isinstance(candidate.policy, OnnxPolicy) else candidate.policy
 

@@ -97,7 +97,7 @@ def dimension_of(recipe: Recipe, key: str, written: Any) -> Dimension:
         is_known = field_at(tomllib.loads(recipe.to_toml()), key.split(".")) is not None
         hint = "" if is_known else did_you_mean(key, FIELDS)
         allowed = ", ".join([*(f"{section}*" for section in SECTIONS), *FIELDS])
-        raise ValueError(f"is the same for all trials{hint}; allowed: {allowed}")
+        raise ValueError(f"cannot differ between trials{hint}; allowed: {allowed}")
     if not isinstance(written, str):
         return _choice(key, tuple(written) if isinstance(written, list) else (written,))
     call = CALL.match(written)
@@ -124,7 +124,7 @@ def _choice(key: str, values: tuple[Any, ...]) -> Choice:
         raise ValueError(f"{len(values)} values; expected 1 to {MAX_VALUES:,}")
     distinct = set(map(as_toml, values))
     if len(distinct) < len(values):
-        raise ValueError("a value twice; expected each once")
+        raise ValueError("a value is given twice; expected each once")
     return Choice(key, values)
 
 
@@ -163,7 +163,7 @@ def _numbers(text: str) -> list[int | float]:
     numbers = list(_values(text))
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= LARGEST:
-            raise ValueError(f"{number!r:.40} is no number to search with")
+            raise ValueError(f"{number!r:.40} is not a number to search with")
     return numbers
 
 
@@ -199,5 +199,5 @@ def as_toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(as_toml, value))}]"
     if not isinstance(value, int | float | str):
-        raise ValueError(f"{value}: no number, word or list")
+        raise ValueError(f"{value}: not a number, word or list")
     return repr(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False)

@@ -41,7 +41,7 @@ class Finalist:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a finalist's study came to: a number per seed, by seed."""
+    """The results of a finalist's study: a number per seed, ordered by seed."""
 
     finalist: Finalist
     scores: tuple[float, ...]
@@ -105,12 +105,12 @@ def load_study(finalist: Finalist, folder: Path) -> Resumable:
     path = folder / finalist.name
     run = load_resumable(str(path), folder, ())
     if run.recipe != finalist.recipe:
-        raise CartpoleError(f"{path}: is not of the setting of {finalist.name}; remove it to train that again")
+        raise CartpoleError(f"{path}: does not have the setting of {finalist.name}; remove it to train that again")
     return run
 
 
 def read_outcome(finalist: Finalist, folder: Path, metric: str) -> Outcome:
-    """What the finalist's study, which has ended, came to.
+    """The results of a finalist's study, which has ended.
 
     Raises:
         CartpoleError: its files are damaged.

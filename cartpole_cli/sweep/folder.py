@@ -48,7 +48,7 @@ class SweepFolder:
         if manifest.get("kind") != SWEEP:
             raise CartpoleError(f"{self.path}: not a sweep; expected a folder that `cartpole sweep` made")
         if manifest.get("search_sha256") != self.digest():
-            reason = "was edited since its trials were run; its results would be of two searches"
+            reason = "was edited after its trials ran; its results would mix two searches"
             raise CartpoleError(f"{self.search}: {reason}; to search anew: cartpole sweep {self.search}")
         return manifest
 

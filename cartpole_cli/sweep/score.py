@@ -10,7 +10,7 @@ GRID_POINTS = 1001
 
 @dataclass(slots=True)
 class Curve:
-    """Held-out returns of a seed, at their env steps; `after` is what they are from the last of them on."""
+    """Held-out returns of a seed, at their env steps; `after` is the return after the last of them."""
 
     steps: list[int]
     returns: list[float]

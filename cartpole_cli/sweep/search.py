@@ -32,13 +32,13 @@ class SearchSection(Section):
     seeds: Annotated[int, Field(ge=1, le=1_024)] = 4
     """Seeds that each setting is trained with, from the recipe's `trainer.seed` on."""
     metric: Literal["mean_held_out", "final"] = "mean_held_out"
-    """Score of a seed: its held-out return on average over the budget, or the last one."""
+    """Score of a seed: its held-out return averaged over the budget, or the last one."""
     finalists: Annotated[int, Field(ge=0, le=64)] = 5
     """Best settings that are trained again, on new seeds, beside the recipe as it was; 0: none."""
     confirm_seeds: Annotated[int, Field(ge=2, le=1_024)] = 32
     """Seeds that each finalist is trained with; the best one and the recipe then get as many more."""
     sampler_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of what is drawn of the space; those of the trainings are counted from the recipe's `trainer.seed`."""
+    """Seed that draws the settings; the trainings' seeds are counted from the recipe's `trainer.seed`."""
 
 
 class SearchFile(Section):
@@ -53,7 +53,7 @@ class SearchFile(Section):
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search that is ready to run: `recipe_name` is what its recipe is called."""
+    """A search that is ready to run; `recipe_name` is its recipe's name."""
 
     recipe_name: str
     space: Space
@@ -159,7 +159,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _recipe(
     given: str | Recipe, path: Path | None, recipe_name: str | None, overrides: Sequence[str]
 ) -> tuple[Recipe, str]:
-    """The recipe, and what it is called."""
+    """The recipe and its name."""
     if isinstance(given, Recipe) and recipe_name is None:
         recipe = resolve_recipe(tomllib.loads(given.to_toml()), overrides, source=str(path))
         return recipe, path.stem if path else ""

@@ -33,7 +33,7 @@ class Studies:
         self._workers, self._tell, self._stop_requested = workers, tell, False
 
     def request_stop(self) -> None:
-        """Stop after the iteration under way; what workers are at is lost."""
+        """Stop after the current iteration; unfinished work of workers is lost."""
         self._stop_requested = True
 
     def train(self, finalists: Sequence[Finalist]) -> Iterator[tuple[int, float]]:
@@ -77,7 +77,7 @@ class Studies:
                     return
 
     def _study(self, finalist: Finalist) -> StudyInParts:
-        """The finalist's study with the parts that it has; what one process has begun is begun anew."""
+        """The finalist's study with its finished parts; a study that one process began starts again."""
         directory = self._folder.study(finalist.name)
         if has_parts(directory):
             known: dict[str, Any] = {"recipe_name": self._recipe_name, "before": manifest_of(directory.path)}
@@ -94,7 +94,7 @@ class Studies:
         return known | {"runs_dir": folder, "name": name}
 
     def _begun(self, finalist: Finalist) -> Resumable | None:
-        """Its study, if one was begun; what a process leaves that is killed before that is removed.
+        """Its study, if one was begun; removes what a process left that was killed before.
 
         Raises:
             CartpoleError: there is something else in its place.

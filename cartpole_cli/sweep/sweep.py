@@ -89,7 +89,7 @@ class Sweep:
 
     @classmethod
     def resume(cls, path: Path, *, repeated: Sequence[str], device: str | None, tell: Callable[[str], None]) -> "Sweep":
-        """The search in a folder goes on, on its own device or the one of that name.
+        """Resume the search in a folder, on its own device or the named one.
 
         `repeated` is `environment.id=ID` where its environment is of a module: no file has one imported.
 
@@ -190,7 +190,7 @@ class Sweep:
         for trial in planned:
             known = self.trials.get(trial.number)
             if known is not None and known.setting != trial.setting:
-                reason = f"trial {trial.number} is not what the sampler asks for here; was it another version's?"
+                reason = f"trial {trial.number} is not what the sampler asks for here; did another version write it?"
                 raise CartpoleError(f"{self.folder.trials}: {reason}")
 
     def _progress(self, under_way: float) -> Progress:
@@ -199,7 +199,7 @@ class Sweep:
         return Progress(len(self.trials), best, "trials", share)
 
     def _train(self, workers: Workers, finalists: list[Finalist], stage: str) -> Iterator[Progress]:
-        """Train the studies, or go on with those that were cut short."""
+        """Train the studies, and resume those that were cut short."""
         best = next(iter(ranked(self.trials.values())), None)
         studies = Studies(self.search.recipe_name, self.folder, self._device, workers, self._tell)
         shares = [0.0] * len(finalists)

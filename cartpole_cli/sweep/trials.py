@@ -70,14 +70,14 @@ def job_of(trials: Sequence[Planned], seeds: Sequence[int], metric: str, device:
 
 
 def trials_of(result: bytes) -> list[Trial]:
-    """What `compute` came to."""
+    """The results of `compute`."""
     return [
         Trial(trial["trial"], trial["setting"], trial["score"], tuple(trial["seeds"])) for trial in json.loads(result)
     ]
 
 
 def lost(trials: Sequence[Planned], seeds: Sequence[int]) -> list[Trial]:
-    """Trials that came to nothing: no worker survived them."""
+    """Trials without results: no worker survived them."""
     nothing: dict[str, Any] = {"score": None, "last": None, "env_steps": 0, "status": "lost"}
     of_seeds = tuple({"seed": seed} | nothing for seed in seeds)
     return [Trial(trial.number, trial.setting, None, of_seeds) for trial in trials]

@@ -1,4 +1,4 @@
-"""Policies as the page computes them: what the exported JavaScript is given, checked as an export is."""
+"""Policies as the page computes them: the data of the exported JavaScript, verified like an export."""
 
 import base64
 import json

@@ -30,7 +30,7 @@ SCRIPTS = (
 )
 """In the order in which they build on each other."""
 MARK = b"<!doctype html>\n<!-- made by cartpole view -->\n"
-"""How our pages begin: what begins otherwise is not overwritten."""
+"""How our pages begin; files that begin otherwise are not overwritten."""
 GIVEN = {"POLICY": "given", "INFO": "null"}
 """In the places of an export: the code is the same for all policies of a page."""
 EXPORTED = re.compile(r"^export (?:const|function|class) (\w+)", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""A page stays small: what it shows of large networks and long trainings is less."""
+"""A page stays small: it shows less of large networks and long trainings."""
 
 import json
 from typing import Any

@@ -24,7 +24,7 @@ class Here:
         """Nothing was started."""
 
     def run(self, function: str, jobs: Sequence[bytes]) -> Iterator[tuple[int, Said]]:
-        """As `Workers.run`; what a job raises is raised."""
+        """As `Workers.run`; raises whatever a job raises."""
         job = job_named(function)
         for place, content in enumerate(jobs):
             for said in job(content):

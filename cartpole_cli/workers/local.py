@@ -16,7 +16,7 @@ from cartpole_cli.workers.interface import Said
 from cartpole_cli.workers.ledger import Ledger, fate
 
 SECONDS_TO_LEAVE, SECONDS_BETWEEN_LOOKS = 2.0, 0.5
-"""Of looks at whoever asks, who may want to stop."""
+"""Of checks whether the asking process wants to stop."""
 
 
 def cores() -> int:

@@ -35,7 +35,7 @@ TRAIN = "cartpole_cli.workers.study:train"
 
 
 class StudyInParts:
-    """A study at work in its folder, which workers send the parts of; made by `create`, or of a folder to go on in.
+    """A study at work in its folder, whose parts come from workers; made by `create`, or of a folder to resume.
 
     Use as a context manager: it holds the folder's lock, and leaving it by an exception marks the study as failed.
 

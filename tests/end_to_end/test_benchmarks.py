@@ -114,6 +114,14 @@ def test_picture_writes_a_picture_and_a_film(benchmark, tmp_path):
     assert (tmp_path / "rescue.gif").read_bytes().startswith(b"GIF8")
 
 
+def test_panel_writes_a_picture_without_fonts_from_elsewhere(benchmark, tmp_path):
+    ended = benchmark("panel.py", "--output", str(tmp_path / "train.svg"), "--iterations", "2")
+    assert ended.code == 0, ended.err
+    svg = (tmp_path / "train.svg").read_text(encoding="utf-8")
+    assert svg.startswith("<svg")
+    assert "url(http" not in svg
+
+
 def test_limits_prints_a_row_per_setting_of_the_sliders(rows_of):
     assert len(rows_of("limits.py")) == 1 + 100
 

@@ -432,7 +432,7 @@ def test_a_target_is_not_distinguishable_from_itself_and_beats_a_worse_one(evalu
 def test_what_has_another_task_is_not_compared_and_a_line_says_so(evaluate, runs):
     train_tiny(Path("others"), "swing", "environment.id=CartPoleSwingUp-v1")
     lines = evaluate("discrete", "others/swing", "--episodes", 2).out.splitlines()
-    assert lines[-1] == "what was scored on different tasks, in other physics or limits, is not compared"
+    assert lines[-1] == "targets scored on different tasks, in other physics or limits, are not compared"
     assert not any("beats" in line for line in lines)
 
 
@@ -451,9 +451,9 @@ def declared_batch(path: str) -> str:
 TARGETS = {
     "a typo": (lambda: "disrcete", "did you mean 'discrete'?"),
     "nothing": (lambda: "", "best.pth"),
-    "a text": (lambda: saved("x.txt", b"text"), "not a checkpoint"),
+    "a text": (lambda: saved("x.txt", b"text"), "not a cartpole checkpoint"),
     "a training checkpoint": (lambda: "runs/clip/last.pth", "best.pth"),
-    "cut short": (lambda: saved("x.pth", Path("runs/clip/best.pth").read_bytes()[:-9]), "not a checkpoint"),
+    "cut short": (lambda: saved("x.pth", Path("runs/clip/best.pth").read_bytes()[:-9]), "not a cartpole checkpoint"),
     "a text as ONNX": (lambda: saved("x.onnx", b"text"), "not an ONNX file"),
     "an empty ONNX file": (lambda: saved("x.onnx", b""), "not an ONNX file"),
     "an ONNX file cut short": (lambda: saved("x.onnx", Path("runs/clip/best.onnx").read_bytes()[:300]), "not an ONNX"),

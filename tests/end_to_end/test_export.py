@@ -153,7 +153,7 @@ def test_a_recipe_inside_that_is_not_understood_is_a_note_and_is_left_out(export
     assert ended.code == 0
     (line,) = ended.err.splitlines()
     assert line.startswith("note: old.pth: its recipe is not understood (wind")
-    assert line.endswith("): exported without what it says")
+    assert line.endswith("): exported without the recipe")
     export("clip")
     old, new = metadata(Path("old.onnx")), metadata(runs / "clip/best.onnx")
     assert new.keys() - old.keys() == {"algorithm", "environment", "force_magnitude", "time_step", "recipe"}
@@ -350,11 +350,11 @@ def no_best() -> str:
 
 
 MISTAKES = {
-    "a text": (lambda: written(Path("notes.txt"), b"a text\n"), "not a checkpoint"),
-    "an empty file": (lambda: written(Path("empty.pth"), b""), "not a checkpoint"),
-    "a foreign torch file": (lambda: foreign(Path("model.pth")), "not a checkpoint"),
-    "cut short by a byte": (lambda: written(Path("cut.pth"), best()[:-1]), "not a checkpoint"),
-    "cut in half": (lambda: written(Path("half.pth"), best()[: len(best()) // 2]), "not a checkpoint"),
+    "a text": (lambda: written(Path("notes.txt"), b"a text\n"), "not a cartpole checkpoint"),
+    "an empty file": (lambda: written(Path("empty.pth"), b""), "not a cartpole checkpoint"),
+    "a foreign torch file": (lambda: foreign(Path("model.pth")), "not a cartpole checkpoint"),
+    "cut short by a byte": (lambda: written(Path("cut.pth"), best()[:-1]), "not a cartpole checkpoint"),
+    "cut in half": (lambda: written(Path("half.pth"), best()[: len(best()) // 2]), "not a cartpole checkpoint"),
     "damaged": (lambda: written(Path("damaged.pth"), best().replace(b"recipe", b"recipf", 1)), "damaged"),
     "a training checkpoint": (lambda: "runs/clip/last.pth", "best.pth"),
     "without a recipe": (lambda: without_a_recipe(Path("bare.pth")), "no recipe"),

@@ -229,7 +229,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(export, runs, tmp_
 def test_an_onnx_file_is_no_checkpoint(export, runs, tmp_path):
     export("force", "--quiet")
     before = tree(tmp_path)
-    assert "not a checkpoint" in export("runs/force/best.onnx", "--format", "js", "--quiet").line
+    assert "not a cartpole checkpoint" in export("runs/force/best.onnx", "--format", "js", "--quiet").line
     assert tree(tmp_path) == before
 
 

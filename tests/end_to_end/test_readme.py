@@ -1,4 +1,4 @@
-"""README says what is so."""
+"""README and the documents behind it say what is so."""
 
 import os
 import subprocess
@@ -10,18 +10,26 @@ import pytest
 from cartpole_cli.recipe.files import shipped_recipes
 
 ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, RECIPES, WEB_PAGE = (
+    (ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "docs/recipes.md", "docs/web-page.md")
+)
 
 
-@pytest.mark.parametrize("name", ["code.js", "policy.js"])
-def test_the_javascript_is_that_which_the_browser_tests_run(name: str) -> None:
+def test_readme_is_a_page() -> None:
+    assert len(README.splitlines()) <= 180
+
+
+@pytest.mark.parametrize(
+    ("name", "documents"), [("code.js", (README, WEB_PAGE)), ("policy.js", (WEB_PAGE,))], ids=["code", "policy"]
+)
+def test_the_javascript_is_that_which_the_browser_tests_run(name: str, documents: tuple[str, ...]) -> None:
     code = (ROOT / "tests" / "browser" / "page" / name).read_text(encoding="utf-8")
-    assert f"```js\n{code}```" in README
+    assert all(f"```js\n{code}```" in document for document in documents)
     assert len(code.splitlines()) <= 15
 
 
 def test_every_shipped_recipe_is_named() -> None:
-    named = {name for name in shipped_recipes() if f"`{name}`" in README}
+    named = {name for name in shipped_recipes() if f"`{name}`" in RECIPES}
     unnamed = {name for name in shipped_recipes() if not name.startswith("ladder/")} - named
     assert not unnamed
     assert {"ladder/1-reinforce", "ladder/6-ppo"} <= named

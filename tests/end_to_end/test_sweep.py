@@ -166,7 +166,7 @@ def test_what_cannot_be_searched_leaves_nothing_behind(cartpole: Run) -> None:
     assert "algorithm.gamma = 1.5" in cartpole(*BASE, "algorithm.gamma=0.9,1.5").line
     assert "second search file" in cartpole("sweep", "a.toml", "b.toml").line
     assert "a.toml: cannot be read" in cartpole("sweep", "a.toml").line
-    assert "leave the others out" in cartpole("sweep", "--resume", "s", "--trials", "3").line
+    assert "leave out the other options" in cartpole("sweep", "--resume", "s", "--trials", "3").line
     assert "s: no such folder, and no search in runs" in cartpole("sweep", "--resume", "s").line
     assert not Path("runs").exists()
     assert cartpole(*ALONE, "--name", "s", "--quiet").code == 0
@@ -186,7 +186,7 @@ def test_an_edited_search_is_refused(cartpole: Run) -> None:
     cartpole(*ALONE, "--name", "s", "--quiet")
     path = Path("runs/s/sweep.toml")
     path.write_text(path.read_text().replace("trials = 6", "trials = 7"))
-    assert "sweep.toml: was edited since its trials were run" in cartpole("sweep", "--resume", "s").line
+    assert "sweep.toml: was edited after its trials ran" in cartpole("sweep", "--resume", "s").line
 
 
 @pytest.mark.parametrize("tail", [b'{"trial": 5, "setting": {"algo', b"garbage\n", b'{"trial": 999}\n', b"\xff\n"])
@@ -225,7 +225,7 @@ def break_finalist(folder: Path, how: str) -> str:
         case "another's":
             shutil.rmtree(study)
             shutil.copytree(other, study)
-            return f"{study}: is not of the setting of {study.name}"
+            return f"{study}: does not have the setting of {study.name}"
         case "a file":
             shutil.rmtree(study)
             study.write_text("")

@@ -147,10 +147,10 @@ def test_without_a_finalist_one_line_says_how_to_get_one(cartpole, runs, words):
     best, kept = runs / "sweep/best.toml", (runs / "sweep/best.toml").read_bytes()
     still_searching(runs)
     said = cartpole(*words, "--runs-dir", runs).line
-    assert said.endswith(f"no finalist was trained; to go on: cartpole sweep --resume {runs / 'sweep'}")
+    assert said.endswith(f"a sweep without a trained finalist; to go on: cartpole sweep --resume {runs / 'sweep'}")
     best.write_bytes(kept)
     said = cartpole(*words, "--runs-dir", runs).line
-    assert said.endswith(f"no finalist was trained; to go on: cartpole train --recipe {best}")
+    assert said.endswith(f"a sweep without a trained finalist; to go on: cartpole train --recipe {best}")
     assert command("train", "--recipe", best, "--quiet", "--dry-run") == 0
 
 
@@ -208,11 +208,11 @@ def test_pictures_of_a_sweep(cartpole, runs):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("sweep", "alone"), "sweep: a sweep, which is drawn alone"),
-        (("alone", "sweep"), "sweep: a sweep, which is drawn alone"),
-        (("sweep", "sweep/recipe"), "sweep: a sweep, which is drawn alone"),
-        (("sweep", "--x", "seconds"), "--x, --y: not with sweep"),
-        (("sweep", "--y", "return"), "--x, --y: not with sweep"),
+        (("sweep", "alone"), "sweep: is a sweep; plot it alone"),
+        (("alone", "sweep"), "sweep: is a sweep; plot it alone"),
+        (("sweep", "sweep/recipe"), "sweep: is a sweep; plot it alone"),
+        (("sweep", "--x", "seconds"), "--x, --y: not for sweep"),
+        (("sweep", "--y", "return"), "--x, --y: not for sweep"),
         (("sweep", "--output", "slices.pdf"), "allowed: .svg or .png"),
         (("swep",), "did you mean 'sweep'?"),
     ],
@@ -229,7 +229,7 @@ def test_a_page_shows_the_best_seed_of_each_finalist(cartpole, runs, tmp_path):
     assert names == [f"sweep/{study}/{best_seed(runs / 'sweep' / study).name}" for study in STUDIES]
     assert [curve["name"] for curve in data["curves"]] == [f"sweep/{study} (IQM, 2 seeds)" for study in STUDIES]
     still_searching(runs)
-    assert "no finalist was trained" in cartpole("view", "sweep", "--runs-dir", runs, "-o", page).line
+    assert "a sweep without a trained finalist" in cartpole("view", "sweep", "--runs-dir", runs, "-o", page).line
 
 
 def test_a_finalist_has_learning_curves(cartpole, runs):

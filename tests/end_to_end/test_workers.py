@@ -173,7 +173,7 @@ def test_a_killed_study_keeps_the_parts_that_have_ended(cartpole: Run, tmp_path:
     assert len(before) == 2
     assert cartpole("best").code == 0
     refused = cartpole("train", "--resume", "cut", "trainer.num_steps=768")
-    reason = "cannot change while its seeds are trained in parts, which have one recipe; allowed: after its end"
+    reason = "cannot change while the study is trained in parts, which share it; allowed: once it has ended"
     assert refused.line == f"error: trainer.num_steps = 768: {reason}"
     ended = cartpole("train", "--resume", "cut", "--workers", "2", "--quiet")
     assert (ended.code, ended.err) == (0, "")
@@ -198,7 +198,7 @@ def test_what_is_no_number_of_workers_costs_a_line(words: str, cartpole: Run) ->
 def test_a_run_that_one_process_began_is_not_shared_out(cartpole: Run) -> None:
     assert cartpole(*STUDY, "--name", "one", "--quiet").code == 0
     ended = cartpole("train", "--resume", "one", "--workers", "2", "trainer.num_steps=768")
-    assert ended.line.endswith("runs/one: one process began it, and goes on with it: leave out --workers")
+    assert ended.line.endswith("runs/one: one process began it and has to resume it: leave out --workers")
 
 
 def test_what_a_job_raises_is_told_in_a_line() -> None:

@@ -294,7 +294,7 @@ def test_a_recipe_that_is_none(recipe, run, capsys):
     (run / "last.pth").write_bytes(signed(saved(load_checkpoint(run / "last.pth", "training") | {"recipe": recipe})))
     line = captured(capsys, "train", "--quiet", "--resume", "run").line
     assert line.isprintable()
-    assert line.endswith("; it cannot be gone on with: train anew")
+    assert line.endswith("; it cannot be resumed: train again")
     for name in ("eval", "export"):  # nobody can edit it: what it says is left out
         ended = captured(capsys, name, "run")
         assert ended.code == 0, ended

@@ -130,7 +130,7 @@ def test_a_recipe_that_is_not_understood_names_no_environment(capsys):
 
 
 def test_a_run_that_cannot_be_tested_again_is_listed_with_the_reason(capsys):
-    assert f"environment.id = {ID!r}: no file may" in captured(capsys, "best", "--confirm", "2", "--json").out
+    assert f"environment.id = {ID!r}: a file cannot" in captured(capsys, "best", "--confirm", "2", "--json").out
     assert not MARK.exists()
 
 

@@ -149,7 +149,7 @@ def test_libraries_that_run_out_of_memory_are_understood():
         asked = memory_asked(caught.value)
         assert asked is not None
         assert asked.endswith("asked for at once")
-    assert memory_asked(MemoryError()) == "no more to be had"
+    assert memory_asked(MemoryError()) == "none left"
     assert memory_asked(RuntimeError("sizes do not match")) is None
     assert memory_asked(OSError(errno.ENOSPC, "No space left on device")) is None
 

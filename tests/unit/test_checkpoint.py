@@ -127,12 +127,12 @@ def test_one_seed_of_several_is_saved_alone(path):
 def test_a_file_cut_short_is_refused(saved, keep):
     data = saved.read_bytes()
     saved.write_bytes(data[: int(len(data) * keep)])
-    assert "not a checkpoint" in refused(saved)
+    assert "not a cartpole checkpoint" in refused(saved)
 
 
 def test_a_file_without_its_last_byte_is_refused(saved):
     saved.write_bytes(saved.read_bytes()[:-1])
-    assert "not a checkpoint" in refused(saved)
+    assert "not a cartpole checkpoint" in refused(saved)
 
 
 @pytest.mark.parametrize("where", [0, 0.1, 0.5, 0.9])
@@ -152,7 +152,7 @@ def test_a_flipped_digit_of_the_hash_is_refused(saved):
 
 def test_bytes_added_at_the_end_are_refused(saved):
     saved.write_bytes(saved.read_bytes() + b"x")
-    assert "not a checkpoint" in refused(saved)
+    assert "not a cartpole checkpoint" in refused(saved)
 
 
 @pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, 99])
@@ -168,19 +168,19 @@ def test_another_format_version_is_named(saved, version):
 
 def test_a_file_of_torch_is_not_ours(path):
     torch.save({"kind": "policy"}, path)
-    assert "not a checkpoint of cartpole" in refused(path)
+    assert "not a cartpole checkpoint" in refused(path)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello\n", b"\0" * 10_000])
 def test_something_else_is_refused(path, data):
     path.write_bytes(data)
-    assert "not a checkpoint of cartpole" in refused(path)
+    assert "not a cartpole checkpoint" in refused(path)
 
 
 @pytest.mark.parametrize("payload", [b"", b"hello", b"\x80\x02."])
 def test_something_else_is_refused_though_its_hash_is_right(path, payload):
     path.write_bytes(sign(payload))
-    assert "not a checkpoint of cartpole" in refused(path)
+    assert "not a cartpole checkpoint" in refused(path)
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path):
@@ -229,7 +229,7 @@ def test_code_in_a_checkpoint_is_not_run(path, tmp_path, form, signed):
         pickle.dump(content, buffer, protocol=2)
     path.write_bytes(sign(buffer.getvalue()) if signed else buffer.getvalue())
     line = refused(path)
-    assert "not a checkpoint of cartpole" in line
+    assert "not a cartpole checkpoint" in line
     assert "set to `False`" not in line  # torch's advice, which would run the code
     assert not trap.exists()
 

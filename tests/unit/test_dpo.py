@@ -564,7 +564,7 @@ def test_hints():
     algorithm = dpo()
     fine = {"pairs": 3.0, "saturation": 0.5, "chosen_reward": 0.1, "margin": 0.2}
     assert algorithm.hint(fine) is None
-    assert "no pair left" in algorithm.hint({"pairs": 0.0} | dict.fromkeys(("saturation", "margin"), math.nan))
+    assert "no pairs are left" in algorithm.hint({"pairs": 0.0} | dict.fromkeys(("saturation", "margin"), math.nan))
     assert "saturated" in algorithm.hint(fine | {"saturation": 0.51})
     assert "chosen_reward < 0" in algorithm.hint(fine | {"chosen_reward": -0.1})
     assert algorithm.hint(fine | {"chosen_reward": -0.1, "margin": -0.2}) is None

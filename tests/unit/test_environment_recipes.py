@@ -117,7 +117,7 @@ def test_what_lasts_and_what_costs_reaches_the_simulator() -> None:
     ("data", "said"),
     [
         ({"algorithm": {"name": "grpo"}, "environment": {"num_envs": 1024}}, "no value network"),
-        ({"environment": {"backend": "gymnasium"}}, "shown by environment.backend = 'native'"),
+        ({"environment": {"backend": "gymnasium"}}, "needs environment.backend = 'native'"),
     ],
 )
 def test_a_value_network_that_is_not_there_or_shown_nothing_sees_no_physics(data: dict[str, Any], said: str) -> None:
@@ -206,7 +206,7 @@ def test_a_range_without_width_is_written_as_a_number() -> None:
 
 
 def test_a_recipe_that_still_randomizes_is_told_what_to_write() -> None:
-    moved = "environment.randomize: is part of [environment.physics] now: add there "
+    moved = "environment.randomize: is now part of [environment.physics]: add there "
     ranges = {"distribution": "log_uniform", "cart_mass": [0.5, 2.0]}
     assert _problems({"randomize": ranges}) == (
         f"mine.toml: {moved}distribution = 'log_uniform', cart_mass = [0.5, 2.0]",

@@ -568,7 +568,7 @@ def test_where_all_groups_are_equal_a_trainer_takes_no_step(minibatch_size: int 
         pairs = list(zip(before, trainer.policy.parameters(), strict=True))
         assert [any(not torch.equal(old[seed], new[seed]) for old, new in pairs) for seed in range(S)] == expected
     assert [seed.failure for seed in report.seeds] == [None, None]
-    assert "nothing to learn from" in report.seeds[0].hint
+    assert "there is nothing to learn" in report.seeds[0].hint
     assert report.seeds[1].hint is None
     assert math.isnan(report.seeds[0].diagnostics["policy_loss"])
     assert math.isfinite(report.seeds[1].diagnostics["policy_loss"])
@@ -594,7 +594,7 @@ def test_garbage_in_invalid_rows_reaches_no_target_of_a_valid_row(minibatch_size
 
 def test_a_hint_where_every_group_is_equal():
     for learner in (algorithm(), algorithm(num_epochs=4), algorithm(minibatch_size=4)):
-        assert "nothing to learn from" in learner.hint({"zero_spread_share": 1.0})
+        assert "there is nothing to learn" in learner.hint({"zero_spread_share": 1.0})
 
 
 def test_a_hint_that_one_step_per_rollout_makes_the_policy_loss_say_nothing():

@@ -96,7 +96,7 @@ def test_one_of_another_network_is_set_aside(tmp_path: Path) -> None:
     lived(tmp_path / "history.pth", 0, 5)
     notes: list[str] = []
     continued(tmp_path / "history.pth", policy_of("discrete"), 5, notes.append)
-    assert "of another network" in notes[0]
+    assert "belongs to another network" in notes[0]
 
 
 def test_a_run_keeps_one_and_a_study_one_per_seed(tmp_path: Path) -> None:

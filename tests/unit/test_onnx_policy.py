@@ -238,5 +238,5 @@ def test_a_file_that_a_page_cannot_run_is_refused_in_one_line_that_names_it(capf
 def test_weights_in_a_side_file_are_refused(tmp_path):
     model = onnx.load_from_string(constant(1.0, 2.0))
     onnx.save_model(model, tmp_path / "x.onnx", save_as_external_data=True, location="x.onnx.data", size_threshold=0)
-    with pytest.raises(CartpoleError, match="not an ONNX file that onnxruntime loads"):
+    with pytest.raises(CartpoleError, match="not an ONNX file that onnxruntime can load"):
         OnnxPolicy((tmp_path / "x.onnx").read_bytes(), "x.onnx")

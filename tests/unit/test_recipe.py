@@ -198,7 +198,7 @@ def test_eight_whole_groups_or_more_are_accepted(write, algorithm, size, num_env
 def test_a_part_of_a_group_and_fewer_than_eight_groups_are_refused(write, algorithm, size, num_envs, allowed):
     path = write(groups(algorithm, size, num_envs))
     problem = the_problem(path)
-    assert problem.startswith(f"{path}: environment.num_envs = {num_envs}: 8 groups or more")
+    assert problem.startswith(f"{path}: environment.num_envs = {num_envs}: has to hold 8 groups or more")
     assert f"algorithm.group_size = {size}" in problem
     assert problem.endswith(f"allowed: {allowed}")
 
@@ -213,7 +213,7 @@ def test_a_group_is_two_episodes_or_more(write, algorithm, size):
 @GROUPS
 def test_the_default_environments_do_not_make_eight_of_the_default_groups(write, algorithm):
     path = write(f'[algorithm]\nname = "{algorithm}"')
-    assert the_problem(path).startswith(f"{path}: environment.num_envs = 16: 8 groups or more")
+    assert the_problem(path).startswith(f"{path}: environment.num_envs = 16: has to hold 8 groups or more")
     assert load_recipe(path, ["environment.num_envs=128"]).algorithm.group_size == 16
 
 

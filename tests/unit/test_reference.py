@@ -138,7 +138,7 @@ def test_a_seeds_report_carries_the_algorithms_hint_about_its_own_numbers(num_ep
 
 
 def test_the_hint_is_made_of_reported_numbers_where_nothing_could_be_compared_too() -> None:
-    for algorithm, words in ((grpo(2), "every group's returns are equal"), (dpo(2), "no pair left")):
+    for algorithm, words in ((grpo(2), "every group's returns are equal"), (dpo(2), "no pairs are left")):
         recipe = Recipe(algorithm=algorithm, environment=NativeEnvironment(num_envs=16, max_episode_steps=5))
         [seed] = next(trainer_of(recipe, [0]).iterations()).seeds
         assert words in (seed.hint or "")

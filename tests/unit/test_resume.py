@@ -310,7 +310,7 @@ def test_a_best_of_iterations_that_another_recipe_trains_anew_is_set_aside_and_t
     best, abandoned = killed_extension(tmp_path)
     told: list[str] = []
     summary = go_on(tmp_path, "run", "trainer.num_steps=1500", "trainer.learning_rate=1e-4", tell=told.append)
-    assert told == [f"note: {best}: is of iterations that are trained anew, by another recipe: now best.abandoned.pth"]
+    assert told == [f"note: {best}: its iterations are trained again by another recipe; renamed to best.abandoned.pth"]
     assert digest_of(best.with_name("best.abandoned.pth")) == abandoned
     metadata = load_checkpoint(best, "policy")["metadata"]
     (line,) = [line for line in metrics(best.parent) if line["iteration"] == metadata["iteration"]]
@@ -396,8 +396,8 @@ def test_a_budget_changed_in_the_middle_may_keep_the_old_schedule(tmp_path: Path
 def test_a_schedule_that_has_reached_its_end_is_told(tmp_path: Path) -> None:
     finish(create(recipe_of(), tmp_path, "run"))
     [note] = load_resumable("run", tmp_path, ["trainer.num_steps=9000", "trainer.schedule_steps=1000"]).notes
-    assert "have reached 0 at 1000 steps" in note
-    assert "trainer.schedule_steps=9000 begins new ones" in note
+    assert "reached 0 at 1000 steps" in note
+    assert "trainer.schedule_steps=9000 starts a new schedule" in note
 
 
 def test_with_schedule_steps_an_extended_run_is_the_one_that_was_meant_to_be_long(tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_a_last_checkpoint_without_what_a_training_needs_is_one_line(missing: st
     content.pop(missing, None)
     content.get("trainer", {}).pop(missing, None)
     save_checkpoint(path, content)
-    with pytest.raises(CartpoleError, match=r"last\.pth: not a training to go on with: "):
+    with pytest.raises(CartpoleError, match=r"last\.pth: not a training that can be resumed: "):
         load_resumable("run", tmp_path, ["trainer.num_steps=2000"])
 
 
@@ -490,7 +490,7 @@ def test_damaged_lines_are_told_and_kept_beside_the_others(damage: str, tmp_path
         trim_metrics(path, 2, told.append)
         assert path.read_text() == '{"iteration": 1}\n{"iteration": 2}\n'
         assert (tmp_path / name).read_text() == text
-        assert told.pop() == f"warning: {path}: line 2: damaged, and left out; the file as it was is {name}"
+        assert told.pop() == f"warning: {path}: line 2: damaged and left out; the original file is now {name}"
 
 
 def test_seconds_add_up(tmp_path: Path) -> None:

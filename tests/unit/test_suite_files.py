@@ -77,7 +77,7 @@ MISTAKES = {
     "no name": ("[[condition]]\nepisodes = 3", "condition[1].name: missing"),
     "no condition": ("seconds = 10", "condition: missing"),
     "a condition that is a table": ('[condition]\nname = "calm"', "condition = {'name': 'calm'}: allowed: tables"),
-    "two of a name": (RIGHT + '[[condition]]\nname = "calm"', "condition.name = 'calm': two have it"),
+    "two of a name": (RIGHT + '[[condition]]\nname = "calm"', "condition.name = 'calm': given twice"),
     "too short": (RIGHT.replace("10", "2"), "seconds = 2: allowed: greater than or equal to 6"),
     "true for a number": (RIGHT + "gravity = true", "condition[1].gravity"),
     "pushes that are a number": (RIGHT + "pushes = 3", "condition[1].pushes = 3: allowed: a table, [condition.pushes]"),

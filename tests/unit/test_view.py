@@ -157,7 +157,7 @@ def test_what_cannot_be_shown_is_a_line(runs: Path, tmp_path: Path, capfd: pytes
     output = ("--runs-dir", runs, "-o", tmp_path / "page.html")
     assert "no such file or folder" in captured(capfd, "view", "nobody", *output).line
     (tmp_path / "empty.pth").write_bytes(b"")
-    assert "not a checkpoint" in captured(capfd, "view", tmp_path / "empty.pth", *output).line
+    assert "not a cartpole checkpoint" in captured(capfd, "view", tmp_path / "empty.pth", *output).line
     shutil.copytree(runs / "run", tmp_path / "run")
     (tmp_path / "run" / "best.pth").unlink()
     assert "has no best.pth" in captured(capfd, "view", tmp_path / "run", *output).line

@@ -82,7 +82,7 @@ def push(state: Floats, strength: NDArray[np.floating], lifts: Flags) -> Floats:
 
 
 def is_upright(state: Floats) -> Flags:
-    """Within 20 degrees of upright, after any number of turns; no number is not."""
+    """Within 20 degrees of upright, after any number of turns; NaN is not."""
     return np.asarray(np.cos(state[2]) >= np.cos(UPRIGHT))
 
 

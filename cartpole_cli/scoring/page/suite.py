@@ -61,7 +61,7 @@ class Mashing(Part):
 
 
 class Hitching(Part):
-    """Frames that take long, again and again: the force of the last inference goes on acting."""
+    """Slow frames, again and again: the force of the last inference goes on acting."""
 
     seconds: NumberOrRange[Seconds]
     """How long each of them takes."""
@@ -91,7 +91,7 @@ class Condition(Part):
     number is the same for all."""
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
-    """The condition's name in tables and in JSON; each condition needs another one."""
+    """The condition's name in tables and in JSON; each condition needs its own."""
     episodes: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Number of episodes; for a grid, in each of its cells."""
     gravity: Annotated[tuple[Annotated[float, Field(ge=0, le=100)], ...], *CELLS] = (9.8,)
@@ -117,7 +117,7 @@ class Condition(Part):
     mashing: Mashing | None = None
     """A burst of pushes besides; unset: none. It lifts a fallen pole unless the condition's pushes do not."""
     hitches: Hitching | None = None
-    """Frames that take long; unset: none does."""
+    """Slow frames; unset: none."""
     sliders_move: Moving | None = None
     """Moves of the sliders in the middle of an episode; unset: they stay where they are."""
 
@@ -135,12 +135,12 @@ class Suite(Part):
     cart_pole_episodes: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Episodes of Gymnasium's CartPole-v1 (or ContinuousCartPole-v1) that are scored besides; 0: none."""
     condition: Annotated[tuple[Condition, ...], Field(strict=False, min_length=1, max_length=200)]
-    """The conditions that a policy is put to, each a table of its own, [[condition]]."""
+    """The conditions, each in a table of its own, [[condition]]."""
 
     @model_validator(mode="after")
     def _check_across_fields(self) -> "Suite":
         counts = Counter(condition.name for condition in self.condition)
-        twice = next((("condition.name", name, "two have it") for name, count in counts.items() if count > 1), None)
+        twice = next((("condition.name", name, "given twice") for name, count in counts.items() if count > 1), None)
         problem = twice or self.too_many()
         if problem is not None:
             raise PydanticCustomError("across_fields", "{problems}", {"problems": [problem]})
