@@ -122,6 +122,20 @@ def test_panel_writes_a_picture_without_fonts_from_elsewhere(benchmark, tmp_path
     assert "url(http" not in svg
 
 
+def test_gradients_writes_figures_of_each_estimator(benchmark, tmp_path):
+    estimators = ("REINFORCE, leave one out", "GAE(0.9), gamma 0.99", "GRPO to-go, G = 16, unrelated")
+    only = [word for name in (*estimators, "DPO, before a failure") for word in ("--only", name)]
+    ended = benchmark("gradients.py", "--tiny", *only, "--docs", str(tmp_path))
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads((tmp_path / "results.json").read_text())["policies"]
+    assert list(found) == ["CartPole-v1, middle", "CartPoleSwingUp-v1, middle"]
+    unbiased = found["CartPole-v1, middle"]["REINFORCE, leave one out"]
+    assert unbiased["angle"] < 5
+    assert 0.9 < unbiased["cosine"] <= 1
+    assert (tmp_path / "tables.md").read_text().count("| DPO, before a failure |") == 2
+    assert (tmp_path / "gradients.svg").stat().st_size > 10_000
+
+
 def test_limits_prints_a_row_per_setting_of_the_sliders(rows_of):
     assert len(rows_of("limits.py")) == 1 + 100
 
