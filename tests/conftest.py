@@ -1,4 +1,4 @@
-"""How all tests run: on one thread, with shapes checked where it counts, the longest files first."""
+"""How all tests run: on one thread, the longest files first."""
 
 import os
 import signal
@@ -42,7 +42,6 @@ LONGEST = (
 HERE = Path(__file__).parent
 # What a shell begins in the background ignores Ctrl-C, and so do the commands that tests start from there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-RUN_AS_USERS_DO = ("browser", "end_to_end", "faults")
 
 
 @pytest.fixture(autouse=True)
@@ -58,19 +57,3 @@ def _one_thread() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {HERE / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
-    for item in items:
-        if item.path.relative_to(HERE).parts[0] in RUN_AS_USERS_DO:
-            item.add_marker("unchecked")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Checks double a training's time: `unchecked` is what repeats trainings that other tests check.
-
-    A `checked` of the test itself goes before its folder's `unchecked`; without either a test is checked.
-    """
-    from jaxtyping import config
-
-    marker = next((mark for mark in item.iter_markers() if mark.name in {"checked", "unchecked"}), None)
-    config.update("jaxtyping_disable", marker is not None and marker.name == "unchecked")
-    return (yield)

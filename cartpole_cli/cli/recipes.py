@@ -66,7 +66,7 @@ def copy(
     name: Annotated[str, typer.Argument(help="A recipe's name or path.", autocompletion=complete_recipe)],
     path: Annotated[Path, typer.Argument(help="A file, or a folder to put it in.")] = Path(),
 ) -> None:
-    """Copy a recipe, to edit it."""
+    """Copy a recipe, to edit it, and put the schema beside it that editors complete and check it by."""
     from cartpole_cli.recipe.files import copy_recipe
 
     print(printable(str(copy_recipe(name, path))))

@@ -1,5 +1,6 @@
 """Recipe files: find, read and copy them; `overrides.py` changes fields, `errors.py` tells mistakes."""
 
+import json
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +15,9 @@ from cartpole_cli.files import MAX_TOML, read_bytes, read_text, write_file
 from cartpole_cli.recipe.errors import COMMAND_LINE, explain
 from cartpole_cli.recipe.overrides import OVERRIDE, RIGHT_OVERRIDE, apply, new_tables, parse
 from cartpole_cli.recipe.recipe import Recipe
+
+SCHEMA = "recipe.schema.json"
+SCHEMA_LINE = f"#:schema ./{SCHEMA}\n".encode()
 
 
 def shipped_folder() -> Path:
@@ -69,6 +73,8 @@ def read_recipe(path: Path) -> str:
 def copy_recipe(name: str, destination: Path) -> Path:
     """Copy a recipe to a file or into a folder, for editing.
 
+    The copy's first line names the schema beside it, by which editors (Taplo, Tombi) complete and check it.
+
     Raises:
         CartpoleError: there is no such recipe, the destination exists or cannot be written.
     """
@@ -79,7 +85,11 @@ def copy_recipe(name: str, destination: Path) -> Path:
             raise CartpoleError(f"{copy} exists already: give another path")
     with reading(source):
         content = read_bytes(source, MAX_TOML)
-    write_file(copy, content)
+    schema = copy.with_name(SCHEMA)
+    if not schema.exists():
+        write_file(schema, f"{json.dumps(Recipe.model_json_schema(), indent=2)}\n".encode())
+    named = b"" if content.startswith(SCHEMA_LINE) else SCHEMA_LINE
+    write_file(copy, named + content)
     return copy
 
 

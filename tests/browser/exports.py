@@ -4,7 +4,7 @@ from cartpole_cli.recipe.files import shipped_recipes
 
 RECIPES = [name for name in shipped_recipes() if not name.startswith("ladder/")]
 ONLY_RUN = ("trainer.num_steps=1", "trainer.evaluation_episodes=2", "environment.max_episode_steps=64")
-# What takes minutes is cut short: enough to balance, for `unbreakable` and its like only to be run.
+# What takes long is cut short: enough to balance, or only to be run.
 CUT_SHORT = {
     "browser": (
         "trainer.num_steps=120_000",
@@ -13,6 +13,8 @@ CUT_SHORT = {
         "environment.max_episode_steps=500",
         "algorithm.minibatch_size=512",
     ),
+    "reinforce-continuous": ONLY_RUN,
+    "grpo-continuous": ONLY_RUN,
     "unbreakable": ONLY_RUN,
     "unbreakable-discrete": ONLY_RUN,
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import missing
+from commands import missing, train_tiny
 
 ORT = Path(__file__).parent.parent / "browser" / "node_modules" / "ort-latest"
 SHORT = ("--set", "trainer.num_steps=1000", "--set", "trainer.evaluation_episodes=2")
@@ -143,6 +143,20 @@ def test_limits_prints_a_row_per_setting_of_the_sliders(rows_of):
 def test_interval_coverage_prints_a_row_per_share_and_where_it_holds(rows_of):
     rows = rows_of("interval_coverage.py", "--repeats", "2")
     assert rows == ["where", *(where for where in ("all", "every second", "three", "drawn") for _ in range(7))]
+
+
+def test_robustness_pools_several_targets(benchmark, tmp_path):
+    suite = tmp_path / "tiny.toml"
+    grid = '[[condition]]\nname = "grid"\nepisodes = 2\ncart_mass = [1, 5]\n'
+    suite.write_text(f'seconds = 6\n[[condition]]\nname = "calm"\nepisodes = 2\n{grid}', encoding="utf-8")
+    for seed in ("0", "1"):
+        train_tiny(tmp_path, f"s{seed}", f"trainer.seed={seed}")
+    targets = [str(tmp_path / name / "best.pth") for name in ("s0", "s1")]
+    ended = benchmark("robustness.py", *targets, "--suite", str(suite))
+    assert (ended.code, ended.err) == (0, "")
+    names = [line.split("|")[1].strip() for line in ended.out.splitlines() if line.startswith("| ")]
+    assert names == ["condition", "calm", "grid", "overall", "", "grid"]
+    assert "| 1 kg | 5 kg |" in ended.out
 
 
 def test_ablations_prints_a_row_per_variant(rows_of, tmp_path):

@@ -98,9 +98,11 @@ def test_a_recipe_is_copied_to_be_edited(cartpole, tmp_path):
     ended = cartpole("recipes", "copy", "ppo")
     assert ended.code == 0
     assert ended.out.strip() == "ppo.toml"
-    assert (tmp_path / "ppo.toml").read_bytes() == SHIPPED["ppo"].read_bytes()
+    (tmp_path / "recipe.schema.json").write_text("mine")
     ended = cartpole("recipes", "copy", "ppo", "mine.toml")
-    assert (tmp_path / "mine.toml").read_bytes() == SHIPPED["ppo"].read_bytes()
+    schema, _, copied = (tmp_path / "mine.toml").read_text().partition("\n")
+    assert (schema, copied) == ("#:schema ./recipe.schema.json", SHIPPED["ppo"].read_text())
+    assert (tmp_path / "recipe.schema.json").read_text() == "mine"
 
     (tmp_path / "mine.toml").write_text("[trainer]\nseed = 77\n")
     assert "seed = 77" in cartpole("train", "--recipe", "mine", "--dry-run").out
@@ -217,7 +219,6 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
 # Training
 
 
-@pytest.mark.checked
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_recipe_trains(cartpole, tmp_path, name):
     changes = ("trainer.num_steps=2000", "trainer.evaluation_episodes=3", "--name", "run")

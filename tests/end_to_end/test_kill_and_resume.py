@@ -147,7 +147,7 @@ def train(cartpole: Callable[..., Ended]) -> Callable[..., Ended]:
     return partial(cartpole, "train")
 
 
-@pytest.mark.parametrize(("more", "kills"), [(RUN, 50), (STUDY, 15)], ids=["run", "study"])
+@pytest.mark.parametrize(("more", "kills"), [(RUN, 25), (STUDY, 8)], ids=["run", "study"])
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     more: tuple[str, ...], kills: int, tmp_path: Path
 ) -> None:

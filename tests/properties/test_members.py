@@ -14,7 +14,6 @@ from cartpole_cli.training.build import build_trainer
 from cartpole_cli.training.reports import SeedReport
 from cartpole_cli.training.trainer import Trainer
 
-pytestmark = pytest.mark.unchecked
 NUM_MEMBERS = 16
 CPU = torch.device("cpu")
 # Between what each member's number lies. Steps are large, so that some members are solved and leave.

@@ -21,7 +21,6 @@ from cartpole_cli.recipe.environment import (
 from cartpole_cli.recipe.recipe import MIN_GROUPS, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.trainer import Trainer
 
-pytestmark = pytest.mark.unchecked  # checked in unit/test_randomized.py and test_seeds_axis.py
 SEEDS = (11, 12, 13)
 ALGORITHMS = pytest.mark.parametrize(
     "algorithm",
@@ -74,7 +73,7 @@ def _trainer(algorithm: Any, task: Any, seeds: Sequence[int]) -> Trainer:
     return trainer_of(recipe, seeds)
 
 
-@pytest.mark.checked
+@pytest.mark.shapes
 @ALGORITHMS
 def test_an_iteration_goes_through_with_shapes_checked(algorithm: Any) -> None:
     [report] = islice(_trainer(algorithm, "ContinuousCartPoleSwingUp-v1", SEEDS[:2]).iterations(), 1)

@@ -24,7 +24,6 @@ from cartpole_cli.recipe.recipe import (
 from cartpole_cli.training.reports import Report, SeedReport
 from cartpole_cli.training.trainer import Trainer
 
-pytestmark = pytest.mark.unchecked  # but for what trains every algorithm
 SEEDS = (11, 12, 13)
 PPO = PPORecipe(steps_per_iteration=32, num_epochs=3, minibatch_size=64)
 ALGORITHMS = {
@@ -196,7 +195,7 @@ def _assert_each_seed_equals_solo(recipe: Recipe, num_iterations: int, seeds: Se
     return reports
 
 
-@pytest.mark.checked
+@pytest.mark.shapes
 @BOTH_HEADS
 @EACH_ALGORITHM
 def test_a_seed_is_its_solo_run_for_six_iterations(algorithm: Any, task: str) -> None:
@@ -205,7 +204,7 @@ def test_a_seed_is_its_solo_run_for_six_iterations(algorithm: Any, task: str) ->
     assert [report.seeds[1].evaluation is not None for report in reports] == [False, True] * 3
 
 
-@pytest.mark.checked
+@pytest.mark.shapes
 @BOTH_HEADS
 @EACH_GROUP_ALGORITHM
 def test_a_seed_with_groups_is_its_solo_run_until_its_reference_was_renewed(algorithm: Any, task: str) -> None:

@@ -19,7 +19,6 @@ from cartpole_cli.runs.session import Session
 from cartpole_cli.runs.summary import StudySummary, Summary
 from cartpole_cli.training.evaluation import Evaluator
 
-pytestmark = pytest.mark.unchecked  # the same algorithms train, checked, in test_seeds_axis.py
 CPU = torch.device("cpu")
 SEEDS = tuple(range(20, 28))
 ALGORITHMS: dict[str, tuple[Any, int, float]] = {

@@ -9,6 +9,8 @@ from tensors import close
 from cartpole_cli.actions import Continuous
 from cartpole_cli.policy.action_heads import LOG_STD_RANGE, Categorical, CategoricalHead, Gaussian, GaussianHead
 
+pytestmark = pytest.mark.shapes
+
 LN2 = math.log(2)
 
 

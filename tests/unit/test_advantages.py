@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from members import per_seed
 from tensors import close
@@ -19,6 +20,8 @@ from cartpole_cli.algorithms.advantages import (
     normalize,
     reward_to_go,
 )
+
+pytestmark = pytest.mark.shapes
 
 NAN = math.nan
 

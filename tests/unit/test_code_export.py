@@ -70,26 +70,22 @@ def check_as_torch(policy: PolicyNetwork, folder) -> None:
 # Numbers
 
 
-@pytest.mark.unchecked
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_a_shipped_recipes_policy_computes_what_torch_computes(name, tmp_path):
     check_as_torch(policy_of_recipe(NETWORKS[name]), tmp_path)
 
 
-@pytest.mark.unchecked
 @EACH_KIND
 @pytest.mark.parametrize("features", ["raw", "scaled", "trig", "fine"])
 def test_every_kind_of_policy_computes_what_torch_computes(kind, features, tmp_path):
     check_as_torch(policy_of(kind, features=features), tmp_path)
 
 
-@pytest.mark.unchecked
 @EACH_KIND
 def test_every_kind_of_policy_of_relus_computes_what_torch_computes(kind, tmp_path):
     check_as_torch(policy_of(kind, "relu", features="fine"), tmp_path)
 
 
-@pytest.mark.unchecked
 @pytest.mark.parametrize("sizes", [(1,), (2, 3), (64, 64), (7, 33, 5, 1), (300,), (3,) * 16], ids=str)
 def test_hidden_layers_of_any_number_and_width(sizes, tmp_path):
     check_as_torch(policy_of("discrete", hidden_sizes=sizes), tmp_path)

@@ -20,6 +20,8 @@ from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import DPORecipe
 
+pytestmark = pytest.mark.shapes
+
 S, O = 2, 3  # noqa: E741  (O is the observation size in every signature)
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)

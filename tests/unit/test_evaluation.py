@@ -34,6 +34,8 @@ from cartpole_cli.training.evaluation import Evaluation, Evaluator, play
 from cartpole_cli.training.reports import Report
 from cartpole_cli.training.trainer import Trainer
 
+pytestmark = pytest.mark.shapes
+
 CPU = torch.device("cpu")
 SMALL = PolicyRecipe(hidden_sizes=(8,))
 BOTH = Streams([0, 1])

@@ -20,6 +20,8 @@ from cartpole_cli.recipe.environment import GymnasiumEnvironment
 from cartpole_cli.recipe.recipe import NativeEnvironment, PolicyRecipe, Recipe, TrainerRecipe
 from cartpole_cli.training.trainer import Trainer
 
+pytestmark = pytest.mark.shapes
+
 SEEDS = (0, 1)
 S = len(SEEDS)
 STREAMS = Streams(SEEDS)

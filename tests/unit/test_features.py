@@ -13,6 +13,8 @@ from cartpole_cli.policy.features import build_features
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 
+pytestmark = pytest.mark.shapes
+
 CPU = torch.device("cpu")
 OBSERVATION = [0.5, -1.0, math.pi / 6, 1.5]
 

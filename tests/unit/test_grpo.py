@@ -21,6 +21,8 @@ from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import GRPORecipe, ReinforceRecipe
 from cartpole_cli.recipe.recipe import NativeEnvironment, Recipe, TrainerRecipe
 
+pytestmark = pytest.mark.shapes
+
 S, T, N, O, G = 2, 4, 6, 4, 3  # noqa: E741  (O is the observation size in every signature)
 BOTH_HEADS = pytest.mark.parametrize("head", HEADS)
 STREAMS = Streams((0, 1))

@@ -39,7 +39,7 @@ def nobody(note: str) -> None:
     raise AssertionError(note)
 
 
-@pytest.mark.parametrize("last", [0, 1, 31, 32, 33, 100, 1000])
+@pytest.mark.parametrize("last", [0, 1, 31, 32, 33, 100, 300])
 def test_moments_are_evenly_spaced_and_few(last: int, tmp_path: Path) -> None:
     kept = [each.evaluation for each in lived(tmp_path / "history.pth", 0, last).moments]
     stride = kept[1] if len(kept) > 1 else 1
@@ -49,8 +49,8 @@ def test_moments_are_evenly_spaced_and_few(last: int, tmp_path: Path) -> None:
     assert len(kept) > MAX_FRAMES // 2 or stride == 1
 
 
-@pytest.mark.parametrize("killed_at", [3, 31, 32, 40, 64, 70])
-@pytest.mark.parametrize("known", [0, 3, 30, 31, 33])
+@pytest.mark.parametrize("killed_at", [3, 32, 40, 70])
+@pytest.mark.parametrize("known", [0, 30, 33])
 def test_one_that_goes_on_ends_with_the_same_bytes(killed_at: int, known: int, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole.pth", tmp_path / "cut.pth"
     lived(whole, 0, 70)

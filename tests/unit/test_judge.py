@@ -15,6 +15,8 @@ from cartpole_cli.environments.judge import GymnasiumCartPole
 from cartpole_cli.environments.registration import ContinuousCartPoleEnv
 from cartpole_cli.randomness import Streams
 
+pytestmark = pytest.mark.shapes
+
 KINDS = pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
 SPECIAL_FORCES = torch.tensor([0.0, 1.0, -1.0, 10.0, -10.0, 25.0, -25.0, 1e-3])
 

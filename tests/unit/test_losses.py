@@ -11,6 +11,8 @@ from torch import Tensor
 
 from cartpole_cli.algorithms import losses
 
+pytestmark = pytest.mark.shapes
+
 LN2, LN3 = math.log(2), math.log(3)
 
 

@@ -11,6 +11,8 @@ from cartpole_cli.actions import FORCE, PUSHES
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 
+pytestmark = pytest.mark.shapes
+
 SEEDS = (10, 11, 12)
 HEADS = {
     "categorical": {"actions": PUSHES},

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from cartpole_cli.training.optimizer import Adam
 
+pytestmark = pytest.mark.shapes
+
 SHAPES = ((3, 2), (1, 2))
 MAX_GRAD_NORM = 2.0
 LEARNING_RATE = torch.tensor([0.01, 0.03])

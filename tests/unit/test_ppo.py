@@ -15,6 +15,8 @@ from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import PPORecipe
 
+pytestmark = pytest.mark.shapes
+
 S, T, N, O = 2, 4, 2, 3  # noqa: E741  (O is the observation size in every signature)
 STREAMS = Streams((0, 1))
 START = torch.zeros(S)

@@ -8,6 +8,8 @@ from members import per_seed
 
 from cartpole_cli.algorithms.preferences import bradley_terry_errs, make_pairs, of_pairs, windows
 
+pytestmark = pytest.mark.shapes
+
 # Two seeds, two groups of four. In order of return, the first of equals first:
 # seed 0: episodes 1 (9), 2 (5), 0 (3), 3 (1) and 6 (7), 4, 5, 7 (2 each)
 # seed 1: episodes 0, 1, 2, 3 (4 each)        and 7 (4), 6 (3), 5 (2), 4 (1)

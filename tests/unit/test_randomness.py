@@ -7,6 +7,8 @@ import torch
 
 from cartpole_cli.randomness import Streams, derive, uniform_of
 
+pytestmark = pytest.mark.shapes
+
 SHAPE = (20, 3)
 
 

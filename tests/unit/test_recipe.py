@@ -1,5 +1,6 @@
 """What a recipe may say, and what a user is told when it says something else."""
 
+import json
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -726,7 +727,10 @@ def test_a_copy_is_the_same_and_never_overwrites(tmp_path):
     source = find_recipe("ppo")
     target = copy_recipe("ppo", tmp_path)
     assert target == tmp_path / "ppo.toml"
-    assert target.read_bytes() == source.read_bytes()
+    assert target.read_bytes() == b"#:schema ./recipe.schema.json\n" + source.read_bytes()
+    assert json.loads((tmp_path / "recipe.schema.json").read_text()) == Recipe.model_json_schema()
+    again = copy_recipe(str(target), tmp_path / "again.toml")
+    assert again.read_bytes() == target.read_bytes()
     target.write_text("mine")
     with pytest.raises(CartpoleError, match="exists already"):
         copy_recipe("ppo", tmp_path)

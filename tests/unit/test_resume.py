@@ -23,7 +23,6 @@ from cartpole_cli.runs.session import Session
 from cartpole_cli.runs.summary import Summary
 from cartpole_cli.runs.trailer import digest_of
 
-pytestmark = pytest.mark.unchecked  # the same algorithms train, checked, in properties/test_seeds_axis.py
 CPU = torch.device("cpu")
 PPO = PPORecipe(steps_per_iteration=8, num_epochs=2, minibatch_size=32, clip_range_schedule="linear")
 ALGORITHMS: dict[str, Any] = {

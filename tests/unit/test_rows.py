@@ -11,6 +11,8 @@ from torch import Tensor
 from cartpole_cli.algorithms import rows
 from cartpole_cli.algorithms.rows import Packing, Rows, pack
 
+pytestmark = pytest.mark.shapes
+
 # S = 2, T = 3, N = 2; a row's number is t * N + n. Seed 0 has the valid rows 0 2 3 5, seed 1 all six.
 VALID = torch.tensor([[[True, False], [True, True], [False, True]], [[True, True], [True, True], [True, True]]])
 ROW = torch.arange(6).view(1, 3, 2).expand(2, 3, 2)

@@ -22,6 +22,8 @@ from cartpole_cli.scoring.scorecard import Scored, Terms, compare, score, watchi
 from cartpole_cli.tasks import PHYSICS
 from cartpole_cli.training.evaluation import play
 
+pytestmark = pytest.mark.shapes
+
 TWO_PUSHES = Discrete(2)
 
 

@@ -17,6 +17,8 @@ from cartpole_cli.environments.simulator import CartPoleSimulator
 from cartpole_cli.randomness import Streams
 from cartpole_cli.tasks import TASKS
 
+pytestmark = pytest.mark.shapes
+
 FAILING = (2.39, 5.0, 0.0, 0.0)  # x passes 2.4 m in the next step, whatever the action
 UPRIGHT = (0.0, 0.0, 0.0, 0.0)
 KINDS = pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])

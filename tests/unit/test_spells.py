@@ -17,6 +17,8 @@ from cartpole_cli.recipe.recipe import PolicyRecipe, Recipe
 from cartpole_cli.tasks import TASKS, Costs
 from cartpole_cli.training.build import build_trainer
 
+pytestmark = pytest.mark.shapes
+
 DT = 0.02
 SWING_UP = replace(TASKS["ContinuousCartPoleSwingUp-v1"], position_limit=1e9)
 ALL = Conditions(

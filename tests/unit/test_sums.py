@@ -9,6 +9,8 @@ from torch import Tensor
 from cartpole_cli.experience import Rollout
 from cartpole_cli.training.sums import EpisodeStatistics, UpdateStatistics
 
+pytestmark = pytest.mark.shapes
+
 NAN = math.nan
 CPU = torch.device("cpu")
 

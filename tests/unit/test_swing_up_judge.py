@@ -19,6 +19,8 @@ from cartpole_cli.tasks import TASKS
 from cartpole_cli.training.build import build_evaluator
 from cartpole_cli.training.evaluation import play
 
+pytestmark = pytest.mark.shapes
+
 SWING_UPS = pytest.mark.parametrize("task", [task.id for task in TASKS.values() if not task.counts_steps])
 PREFIXES = pytest.mark.parametrize("prefix", ["cartpole_cli/", "cartpole_cli.environments:cartpole_cli/"])
 

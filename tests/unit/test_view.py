@@ -19,7 +19,6 @@ from cartpole_cli.view.diagnostics import SENTENCES
 from cartpole_cli.view.page import MARK
 from cartpole_cli.view.room import MAX_DATA, fit
 
-pytestmark = pytest.mark.unchecked
 SWING_UP = ("environment.id=ContinuousCartPoleSwingUp-v1", "environment.physics.gravity=[5,20]")
 HOSTILE = "</script><script>alert(1)</script>\"'&\U0001f600"
 
