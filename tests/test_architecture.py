@@ -141,8 +141,11 @@ def test_modules_stay_small(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
 
 
-def test_a_wrong_shape_raises_under_test() -> None:
+@pytest.mark.shapes
+def test_a_wrong_shape_raises_where_shapes_are_checked(pytestconfig: pytest.Config) -> None:
     """The shape letters in signatures are checked, not decoration."""
+    if not pytestconfig.getoption("jaxtyping_packages"):
+        pytest.skip("shapes are checked in a run of their own: .ci/run")
     import torch
 
     from cartpole_cli.algorithms.losses import weighted_sum

@@ -9,8 +9,9 @@ import typer
 
 from cartpole_cli.cli.completion import complete_format, complete_run
 from cartpole_cli.cli.streams import tell
-from cartpole_cli.errors import printable
+from cartpole_cli.errors import CartpoleError, printable
 
+OPSET = 18
 MEANINGS = {
     "logits": "two numbers, push with -10 N if the first is larger, with +10 N if the second is",
     "force": "one number, the force in newtons, from -10 to 10",
@@ -34,7 +35,9 @@ def export(
     output: Annotated[
         Path | None, typer.Option(help="The file to write, for one format; default: beside the checkpoint.")
     ] = None,
-    opset: Annotated[int, typer.Option(min=17, max=20, help="ONNX operator set.")] = 18,
+    opset: Annotated[
+        int | None, typer.Option(min=17, max=20, help=f"ONNX operator set; default: {OPSET}.", show_default=False)
+    ] = None,
     runs_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result, a JSON object per file.")] = False,
@@ -48,12 +51,14 @@ def export(
 
     source = find_checkpoint(checkpoint, runs_dir)
     outputs = outputs_for(formats, source, output)
+    if opset is not None and "onnx" not in outputs:
+        raise CartpoleError(f"--opset {opset}: only an ONNX file has one; leave it out, or add --format onnx")
     if not (quiet or as_json):
         print(printable(f"exporting {source}"), flush=True)
 
     from cartpole_cli.deploy.publish import publish
 
-    for published in publish(source, outputs, opset, tell):
+    for published in publish(source, outputs, opset or OPSET, tell):
         if as_json:
             typer.echo(json.dumps(published))
         elif not quiet:

@@ -234,6 +234,11 @@ def test_the_opset_is_as_asked(export, runs, opset):
     assert [entry.version for entry in onnx.load(runs / "clip" / "best.onnx").opset_import] == [opset]
 
 
+def test_an_opset_is_for_an_onnx_file_alone(export, runs):
+    assert "only an ONNX file has one" in export("clip", "--format", "js", "--opset", 17).line
+    assert not (runs / "clip" / "best.mjs").exists()
+
+
 @pytest.mark.parametrize("opset", ["16", "21", "24", "x"])
 def test_another_opset_is_refused(export, runs, opset):
     before = tree(runs)
