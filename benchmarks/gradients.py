@@ -3,11 +3,11 @@
     python benchmarks/gradients.py                       # 25 minutes of one core; docs/gradients/
     python benchmarks/gradients.py --tiny --docs folder  # all of it in a minute; means nothing
 
-PPO trains a policy for each task; it is kept when its training return first passes a tenth, a half and nine tenths of
-the way to the best that is known. At each of these policies the project's own algorithms collect and compute the
-gradient of their first step, some hundred times, with numbers of their own. The reference is the gradient of the
-undiscounted return, of as many env steps as asked for: REINFORCE with reward-to-go and the mean of the other episodes
-as its baseline, which has no bias.
+PPO trains a policy for each task; it is kept when the mean return of 64 fresh episodes, played as in training, first
+passes a tenth, a half and nine tenths of the way from an untrained policy's to a good one's. At each of these policies
+the project's own algorithms collect and compute the gradient of their first step, some hundred times, with numbers of
+their own. The reference is the gradient of the undiscounted return, of as many env steps as asked for: REINFORCE with
+reward-to-go and the mean of the other episodes as its baseline, which has no bias.
 
 Figures do not depend on how an estimator is scaled, as a learning rate makes up for that. With g one gradient of n env
 steps, E g its mean, r the reference:
@@ -33,6 +33,8 @@ from torch import Tensor
 
 from cartpole_cli.algorithms.build import build_algorithm
 from cartpole_cli.environments.build import build_environment
+from cartpole_cli.environments.interface import TrainingEnvironment
+from cartpole_cli.experience import collect_episodes
 from cartpole_cli.policy.network import PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.files import find_recipe, load_recipe
@@ -56,7 +58,7 @@ TASKS = {
 """Recipe, changes, and what an untrained and a good policy return."""
 MOMENTS = {"early": 0.1, "middle": 0.5, "nearly solved": 0.9}
 STEPS, SEEDS = 32, 16
-EPISODES = 64
+EPISODES, LOOK_EVERY = 64, 2
 REINFORCE = ("algorithm.normalize_advantage=false",)
 GRPO = ("algorithm.advantage_scale=none", "algorithm.minibatch_size=null", "algorithm.num_epochs=1")
 DPO = ("algorithm.num_epochs=1", "algorithm.beta=0.1")
@@ -130,14 +132,16 @@ class Worth:
 def policies(task: str, seed: int, moments: dict[str, float]) -> dict[str, PolicyNetwork]:
     """The policies of the moments, S = 1, each with the value network of that moment, by a training of PPO."""
     name, changes, low, high = TASKS[task]
-    trainer = build_trainer([_recipe(name, (*changes, f"trainer.seed={seed}"))], CPU)
+    trainer_recipe = _recipe(name, (*changes, f"trainer.seed={seed}"))
+    trainer = build_trainer([trainer_recipe], CPU)
     kept: dict[str, PolicyNetwork] = {}
-    recent: list[float] = []
+    streams = Streams([seed], CPU, name="moments")
+    environment = _environment(trainer_recipe, streams)
     for report in trainer.iterations():
-        (seed_report,) = report.seeds
-        if seed_report.episode_return is not None:
-            recent = [*recent[-9:], seed_report.episode_return]
-        reached = (sum(recent) / len(recent) - low) / (high - low) if recent else 0.0
+        if report.iteration % LOOK_EVERY:
+            continue
+        rollout = collect_episodes(environment, trainer.policy, streams, report.iteration)
+        reached = (float(rollout.reward[rollout.valid].sum()) / EPISODES - low) / (high - low)
         for moment, share in moments.items():
             if moment not in kept and reached >= share:
                 kept[moment] = trainer.policy.select([0])
@@ -150,8 +154,7 @@ def gradients(policy: PolicyNetwork, recipe: Recipe, seed: int, count: int, env_
     """At least so many gradients of at least so many env steps in all."""
     policy = PolicyNetwork.stack([policy] * SEEDS)
     streams = Streams(range(seed, seed + SEEDS), CPU)
-    # A training needs eight groups; here one is enough.
-    environment = build_environment(recipe.environment.model_copy(update={"num_envs": EPISODES}), streams)
+    environment = _environment(recipe, streams)
     algorithm = build_algorithm([recipe.algorithm] * SEEDS, CPU)
     trained = [parameter for name, parameter in policy.named_parameters() if not name.startswith("value_network.")]
     found: list[Tensor] = []
@@ -215,6 +218,11 @@ def _squared_mean(each: Float[Tensor, "M P"]) -> float:
 def _of_each(parameter: Tensor) -> Float[Tensor, "S P"]:
     gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
     return gradient.flatten(1).clone()
+
+
+def _environment(recipe: Recipe, streams: Streams) -> TrainingEnvironment:
+    """Of EPISODES at once: a training needs eight groups, here one is enough."""
+    return build_environment(recipe.environment.model_copy(update={"num_envs": EPISODES}), streams)
 
 
 def _recipe(name: str, changes: tuple[str, ...]) -> Recipe:

@@ -41,7 +41,7 @@ export class World {
     const restart = button("Restart", () => app.restart(), { id: "restart", title: "From a new start (key R)" });
     this.speeds = choice("speeds", "Speed", Object.keys(SPEEDS), "1\u00d7", (name) => (app.speed = SPEEDS[name]));
     this.actions = choice("actions", "Actions", ["greedy", "sampled"], "greedy", (name) => (app.isGreedy = name === "greedy"));
-    const add = button("+ Add", () => this.add(), { id: "add", title: "One more cart-pole beside these" });
+    const add = button("+ Add", () => this.add(), { id: "add", title: "Add a cart-pole" });
     byId("bar").append(this.pause, stepOnce, restart, this.speeds.element, this.actions.element, add);
     this.strength = slider({
       id: "strength", name: "Push", min: 0.5, max: 5, step: 0.5, value: app.strength, words: (value) => value.toFixed(1),
