@@ -1,6 +1,6 @@
 """What is a gradient worth? Policy gradients of each estimator at fixed policies, beside a reference of many env steps.
 
-    python benchmarks/gradients.py                       # 25 minutes of one core; docs/gradients/
+    python benchmarks/gradients.py                       # an hour or two of one core; docs/gradients/
     python benchmarks/gradients.py --tiny --docs folder  # all of it in a minute; means nothing
 
 PPO trains a policy for each task; it is kept when the mean return of 64 fresh episodes, played as in training, first
