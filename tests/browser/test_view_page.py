@@ -269,7 +269,7 @@ def test_numbers_are_told(page: Any, runs: Path) -> None:
     page.locator("#recipe-details summary").click()
     assert "[trainer]" in page.locator("#recipe").inner_text()
     assert page.locator("#diagnostics tr").count() > 5
-    assert "squared" in page.locator("#diagnostics").inner_text()
+    assert "Squared" in page.locator("#diagnostics").inner_text()
 
 
 def test_the_theme_is_the_systems_or_another(page: Any) -> None:
