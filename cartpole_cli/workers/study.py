@@ -110,9 +110,9 @@ class StudyInParts:
         with suppress(CartpoleError):  # what ended the study is the news
             if self.summary is None:
                 self._write_manifest("interrupted" if kind is None or kind in STOPPED else "failed")
-        self._lock.release()
         if isinstance(error, CartpoleError) and self._is_new and not self.parts:
             shutil.rmtree(self.directory.path, ignore_errors=True)  # nothing came of it: the name is free again
+        self._lock.release()  # not before: another process could have gone on with it
 
     @property
     def missing(self) -> list[int]:
