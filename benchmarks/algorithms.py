@@ -13,20 +13,15 @@ seeds from 1000 on, which no cell has. Studies are in the work folder, figures i
 
 import argparse
 import json
-import shlex
-import sys
-import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 from algorithms_figures import write_figures
 from algorithms_scores import read_scores
-from timing import CARTPOLE, circumstances, pin_to_one_core, run
+from cells import Cell, is_finished, made_by, recipe_text, train
+from timing import pin_to_one_core
 
 from cartpole_cli.intervals import interquartile_mean
-from cartpole_cli.recipe.files import find_recipe
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmark"
 LEARNING_RATES = (1e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
@@ -47,18 +42,6 @@ PINNED = {
 EVALUATE_EVERY = {"reinforce": 2, "ppo": 2, "grpo": 1, "dpo": 1}
 ALGORITHMS = tuple(EVALUATE_EVERY)
 TUNED = (*ALGORITHMS, *(f"{name}-continuous" for name in ALGORITHMS))
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A study: a shipped recipe with changes, in a group of cells that are drawn together.
-
-    A group is "family" or "family, panel"; cells of one family are compared with each other.
-    """
-
-    group: str
-    recipe: str
-    changes: dict[str, Any] = field(default_factory=dict)
 
 
 CELLS = {
@@ -117,8 +100,9 @@ def main() -> None:
     rates = json.loads((DOCS / "learning_rates.json").read_text())["chosen"]
     for name in options.cells:
         cell = CELLS[name]
-        changes = {**cell.changes, "trainer.learning_rate": rates[cell.recipe], **tiny}
-        train(options.work / name.replace(" ", "_"), cell.recipe, changes, 2 if options.tiny else options.seeds, 0)
+        seeds = {"trainer.num_seeds": 2 if options.tiny else options.seeds, "trainer.seed": 0}
+        changes = {**cell.changes, "trainer.learning_rate": rates[cell.recipe], **tiny, **seeds}
+        train(options.work / name.replace(" ", "_"), recipe_of_cell(cell.recipe, changes))
     finished = {name: options.work / name.replace(" ", "_") for name in CELLS}
     finished = {name: path for name, path in finished.items() if is_finished(path)}
     write_figures(finished, {name: CELLS[name].group for name in finished}, made_by(), options.docs)
@@ -131,8 +115,8 @@ def tune(work: Path, docs: Path, tiny: dict[str, Any]) -> None:
         found[recipe] = {}
         for rate in LEARNING_RATES:
             study = work / f"tune_{recipe}_{rate:g}"
-            changes = {"trainer.learning_rate": rate, **tiny}
-            train(study, recipe, changes, 2 if tiny else TUNING_SEEDS, FIRST_TUNING_SEED)
+            seeds = {"trainer.num_seeds": 2 if tiny else TUNING_SEEDS, "trainer.seed": FIRST_TUNING_SEED}
+            train(study, recipe_of_cell(recipe, {"trainer.learning_rate": rate, **tiny, **seeds}))
             found[recipe][rate] = round(interquartile_mean(read_scores(study).mean_held_out).value, 3)
     chosen = {recipe: max(scores, key=scores.__getitem__) for recipe, scores in found.items()}
     content = {
@@ -146,43 +130,10 @@ def tune(work: Path, docs: Path, tiny: dict[str, Any]) -> None:
     print(json.dumps(chosen))
 
 
-def made_by() -> dict[str, str]:
-    """Command, commit, machine and versions."""
-    root = Path(__file__).parent.parent
-    commit = run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]).output.strip()
-    words = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
-    return {"command": shlex.join(["python", *words]), "commit": commit, "circumstances": circumstances()}
-
-
-def train(study: Path, recipe: str, changes: dict[str, Any], num_seeds: int, first_seed: int) -> None:
-    """Train a study, or go on with it, unless it has finished."""
-    text = recipe_of_cell(recipe, {**changes, "trainer.num_seeds": num_seeds, "trainer.seed": first_seed})
-    path = study.with_name(f"{study.name}.toml")
-    if study.exists() and path.read_text() != text:
-        raise SystemExit(f"{study}: was made by another recipe; remove it, or give another --work")
-    if is_finished(study):
-        return
-    study.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    start = ("--resume", str(study)) if study.exists() else ("--recipe", str(path), "--name", study.name)
-    done = run([*CARTPOLE, "train", *start, "--runs-dir", str(study.parent), "--device", "cpu", "--quiet"])
-    print(f"{study.name}: {done.seconds:.0f} s", flush=True)
-
-
 def recipe_of_cell(name: str, changes: dict[str, Any]) -> str:
-    """The shipped recipe with what is equal for all and what is changed, and without its early stop."""
-    recipe = tomllib.loads(find_recipe(name).read_text())
-    every = EVALUATE_EVERY[recipe["algorithm"]["name"]]
-    for key, value in {**EQUAL, **PINNED.get(name, {}), "trainer.evaluate_every": every, **changes}.items():
-        section, entry = key.split(".")
-        recipe[section][entry] = value
-    del recipe["trainer"]["stop_at_return"]
-    return tomli_w.dumps(recipe)
-
-
-def is_finished(study: Path) -> bool:
-    summary = study / "study.json"
-    return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
+    """The shipped recipe with what is equal for all and what is changed."""
+    every = {"trainer.evaluate_every": EVALUATE_EVERY[name.removesuffix("-continuous")]}
+    return recipe_text(name, {**EQUAL, **PINNED.get(name, {}), **every, **changes})
 
 
 if __name__ == "__main__":

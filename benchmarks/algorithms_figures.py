@@ -1,14 +1,14 @@
 """The figures of benchmarks/algorithms.py: results.json, tables.md and the pictures."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from algorithms_scores import PERFECT, SOLVED, Scores, read_scores
+from algorithms_scores import PERFECT, Scores, read_scores
 
 from cartpole_cli.intervals import interquartile_mean, probability_of_improvement
 from cartpole_cli.plots.curves import X_LABELS, Y_LABELS, Curve, read_curve
@@ -16,7 +16,8 @@ from cartpole_cli.plots.pictures import draw
 
 THRESHOLDS = np.linspace(0, PERFECT, 101)
 MAIN = ("discrete", "continuous")
-COMPARED: dict[str, Callable[[Scores], list[float]]] = {
+Score = Callable[[Scores], list[float]]
+COMPARED: dict[str, Score] = {
     "mean_held_out": lambda scores: scores.mean_held_out,
     "steps_to_500": lambda scores: [-inf if steps is None else -steps for steps in scores.steps_to[PERFECT]],
     "final": lambda scores: scores.final,
@@ -63,7 +64,6 @@ def base_of(name: str, groups: dict[str, str]) -> str | None:
 def describe(scores: Scores) -> Row:
     """A cell's figures."""
     worst = int(np.argmin(scores.final))
-    targets = {f"{target:g}": target for target in (SOLVED, PERFECT)}
     return {
         "seeds": len(scores.final),
         "budget": scores.budget,
@@ -73,10 +73,8 @@ def describe(scores: Scores) -> Row:
         "final": aggregate(scores.final),
         "kept": aggregate(scores.kept),
         "worst_seed": {"seed": worst, "final": round(scores.final[worst], 2)},
-        "steps_to": {name: reached(scores.steps_to[target], scores.budget) for name, target in targets.items()},
-        "seconds_to": {
-            f"{target:g}": reached(scores.seconds_to[target], scores.seconds) for target in (SOLVED, PERFECT)
-        },
+        "steps_to": {f"{target:g}": reached(each, scores.budget) for target, each in scores.steps_to.items()},
+        "seconds_to": {f"{target:g}": reached(each, scores.seconds) for target, each in scores.seconds_to.items()},
         "seconds": scores.seconds,
         "evaluation_seconds": scores.evaluation_seconds,
         "last_iteration": scores.diagnostics,
@@ -96,10 +94,10 @@ def reached(values: Sequence[float | None], limit: float) -> Row:
     }
 
 
-def compare(first: str, second: str, scores: dict[str, Scores]) -> Row:
+def compare(first: str, second: str, scores: dict[str, Scores], compared: Mapping[str, Score] = COMPARED) -> Row:
     """How probably the first of two cells is better, by each score."""
     row: Row = {"first": first, "second": second}
-    for key, score in COMPARED.items():
+    for key, score in compared.items():
         found = probability_of_improvement(score(scores[first]), score(scores[second]))
         row[key] = {
             "probability": round(found.value, 3),

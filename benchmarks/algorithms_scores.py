@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Scores:
     commit: str | None
 
 
-def read_scores(study: Path) -> Scores:
+def read_scores(study: Path, targets: Sequence[float] = (SOLVED, PERFECT)) -> Scores:
     """All seeds of a study that has finished; one that failed has the scores it had until then."""
     summary = json.loads(RunDirectory(study).study.read_text())
     metrics = [_metrics(RunDirectory(folder)) for folder in seed_folders(study)]
@@ -50,8 +51,8 @@ def read_scores(study: Path) -> Scores:
         last=[records[-1]["selection_return"] if records else 0.0 for records in evaluated],
         final=[seed["mean_return"] or 0.0 for seed in summary["seeds"]],
         kept=[_kept(records) for records in evaluated],
-        steps_to={target: _first(evaluated, target, "env_steps") for target in (SOLVED, PERFECT)},
-        seconds_to={target: _first(evaluated, target, "seconds") for target in (SOLVED, PERFECT)},
+        steps_to={target: _first(evaluated, target, "env_steps") for target in targets},
+        seconds_to={target: _first(evaluated, target, "seconds") for target in targets},
         diagnostics=_last_diagnostics(metrics),
         seconds=summary["seconds"],
         evaluation_seconds=summary["evaluation_seconds"],

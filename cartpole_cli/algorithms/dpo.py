@@ -94,9 +94,10 @@ class DPO(Algorithm[DPORecipe, DPORows]):
     def collect(
         self, environment: TrainingEnvironment, policy: PolicyNetwork, streams: Streams, iteration: int
     ) -> Rollout:
-        size, before = self.section.group_size, self.section.steps_before_failure
-        if self.section.branch_from == "start":
+        section, size = self.section, self.section.group_size
+        if section.branch_from == "start":
             return collect_episodes(environment, policy, streams, iteration, size)
+        before = section.steps_before_failure if section.branch_from == "before_failure" else None
         return collect_branches(environment, policy, streams, iteration, size, before)
 
     @torch.no_grad()

@@ -100,8 +100,9 @@ class DPORecipe(Section):
     name: Literal["dpo"]
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
-    branch_from: Literal["start", "before_failure"] = "start"
-    """Where groups begin: at an episode's start, or shortly before the failure of an extra episode."""
+    branch_from: Literal["start", "episode", "before_failure"] = "start"
+    """Where groups begin: at an episode's start (start), at a random step of an extra episode (episode), or shortly
+    before its failure (before_failure)."""
     steps_before_failure: PositiveInt = 20
     """Steps before that failure at which groups begin, with branch_from = "before_failure"."""
     pairs: Literal["best_worst", "all"] = "best_worst"

@@ -15,7 +15,7 @@ from cartpole_cli.algorithms.dpo import DPO, DPORows
 from cartpole_cli.algorithms.preferences import bradley_terry_errs
 from cartpole_cli.algorithms.rows import ROWS_PER_PART
 from cartpole_cli.environments.simulator import CartPoleSimulator
-from cartpole_cli.experience import Rollout
+from cartpole_cli.experience import Rollout, collect_branches
 from cartpole_cli.policy.network import Architecture, PolicyNetwork
 from cartpole_cli.randomness import Streams
 from cartpole_cli.recipe.algorithm import DPORecipe
@@ -579,15 +579,20 @@ def test_dpo_needs_no_value_network_and_passes_reference_every_on(reference_ever
     assert algorithm.reference_every == reference_every
 
 
-@pytest.mark.parametrize("steps_before_failure", [None, 3])
-def test_groups_begin_in_one_state_and_before_a_failure_where_asked_to(steps_before_failure: int | None):
-    simulator = CartPoleSimulator(STREAMS, 8, max_episode_steps=60)
+@pytest.mark.parametrize(("branch_from", "before"), [("start", None), ("episode", None), ("before_failure", 3)])
+def test_groups_begin_in_one_state_and_where_asked_to(branch_from: str, before: int | None):
+    def simulator() -> CartPoleSimulator:
+        return CartPoleSimulator(STREAMS, 8, max_episode_steps=60)
+
     network = PolicyNetwork(Architecture(4, (16,), "tanh", False, actions=PUSHES), STREAMS)
-    branching = {"branch_from": "before_failure", "steps_before_failure": steps_before_failure}
-    experience = dpo(**branching if steps_before_failure else {}).collect(simulator, network, STREAMS, 0)
+    experience = dpo(branch_from=branch_from, steps_before_failure=3).collect(simulator(), network, STREAMS, 0)
     starts = experience.observation[:, 0].view(S, 2, 4, 4)
     assert (starts == starts[:, :, :1]).all()
     assert not torch.equal(starts[:, 0], starts[:, 1])
-    at_an_episodes_start = starts.abs().amax() <= 0.05
-    scouted = torch.as_tensor(experience.scout_steps).sum() > 0
-    assert (bool(at_an_episodes_start), bool(scouted)) == (steps_before_failure is None, steps_before_failure == 3)
+    assert bool(starts.abs().amax() <= 0.05) == (branch_from == "start")
+    if branch_from == "start":
+        assert experience.scout_steps == 0
+    else:
+        expected = collect_branches(simulator(), network, STREAMS, 0, 4, before)
+        assert torch.equal(experience.observation, expected.observation)
+        assert torch.equal(experience.num_steps, expected.num_steps)
