@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from gradients_estimators import EPISODES, ESTIMATORS, PPO, REFERENCE, REFITTED, STEPS, TASKS
 from gradients_figures import write_figures
 from jaxtyping import Float
 from timing import circumstances
@@ -43,69 +44,9 @@ from cartpole_cli.training.build import build_trainer
 
 DOCS = Path(__file__).parent.parent / "docs" / "gradients"
 CPU = torch.device("cpu")
-TASKS = {
-    "CartPole-v1": ("ppo", ("policy.hidden_sizes=[64, 64]",), 0.0, 500.0),
-    "CartPoleSwingUp-v1": (
-        "ppo",
-        (
-            *("environment.id=CartPoleSwingUp-v1", "policy.features=trig", "policy.hidden_sizes=[64, 64]"),
-            *("trainer.learning_rate=3e-3", "trainer.num_steps=3000000", "algorithm.gamma=0.99"),
-        ),
-        200.0,
-        450.0,
-    ),
-}
-"""Recipe, changes, and what an untrained and a good policy return."""
 MOMENTS = {"early": 0.1, "middle": 0.5, "nearly solved": 0.9}
-STEPS, SEEDS = 32, 16
-EPISODES, LOOK_EVERY = 64, 2
-REINFORCE = ("algorithm.normalize_advantage=false",)
-GRPO = ("algorithm.advantage_scale=none", "algorithm.minibatch_size=null", "algorithm.num_epochs=1")
-DPO = ("algorithm.num_epochs=1", "algorithm.beta=0.1")
-PPO = (
-    *("algorithm.normalize_advantage=false", f"algorithm.steps_per_iteration={STEPS}"),
-    *(f"algorithm.minibatch_size={EPISODES * STEPS}", "algorithm.num_epochs=1", "algorithm.gamma=0.99"),
-)
-REFERENCE = ("reinforce", ("algorithm.baseline=leave_one_out", "algorithm.gamma=1", *REINFORCE))
-
-
-def _estimators() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """By name: a recipe, and how it is changed."""
-    found = {
-        f"REINFORCE, {baseline.replace('_', ' ')}{words}": (
-            "reinforce",
-            (f"algorithm.baseline={baseline}", f"algorithm.gamma={gamma}", *REINFORCE),
-        )
-        for baseline, gamma, words in (
-            ("none", 1, ""),
-            ("batch", 1, ""),
-            ("leave_one_out", 1, ""),
-            ("leave_one_out", 0.99, ", gamma 0.99"),
-            ("value", 0.99, ", gamma 0.99"),
-        )
-    }
-    for decay in (0, 0.5, 0.8, 0.9, 0.95, 0.99, 1):
-        found[f"GAE({decay:g}), gamma 0.99"] = ("ppo", (f"algorithm.gae_lambda={decay}", *PPO))
-    for credit in ("outcome", "to_go"):
-        for size in (2, 4, 8, 16, 32, 64):
-            changes = (f"algorithm.credit={credit}", f"algorithm.group_size={size}")
-            found[f"GRPO {credit.replace('_', '-')}, G = {size}"] = ("grpo", (*changes, *GRPO))
-        for start, where in (("episode", "branched"), ("none", "unrelated")):
-            changes = (f"algorithm.credit={credit}", "algorithm.group_size=16", f"algorithm.branch_from={start}")
-            found[f"GRPO {credit.replace('_', '-')}, G = 16, {where}"] = ("grpo", (*changes, *GRPO))
-    for change in ("aggregation=grpo", "aggregation=dr_grpo", "advantage_scale=group"):
-        name = change.replace("=", " ").replace("_", " ")
-        found[f"GRPO outcome, G = 16, {name}"] = (
-            "grpo",
-            ("algorithm.credit=outcome", "algorithm.group_size=16", *GRPO, f"algorithm.{change}"),
-        )
-    for window in ("same_length", "last_k", "full"):
-        found[f"DPO, window {window}"] = ("dpo", (f"algorithm.window={window}", *DPO))
-    found["DPO, before a failure"] = ("dpo", ("algorithm.branch_from=before_failure", *DPO))
-    return found
-
-
-ESTIMATORS = _estimators()
+SEEDS, LOOK_EVERY = 16, 2
+FITTING_STEPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +89,31 @@ def policies(task: str, seed: int, moments: dict[str, float]) -> dict[str, Polic
         if len(kept) == len(moments):
             break
     return kept
+
+
+def refitted(policy: PolicyNetwork, recipe: Recipe, env_steps: int) -> PolicyNetwork:
+    """The policy with a value network that so many env steps of it alone were fitted to, as PPO does that.
+
+    Args:
+        policy: S = 1; it is left as it is.
+        recipe: PPO's.
+        env_steps: at least.
+    """
+    policy, streams = PolicyNetwork.stack([policy]), Streams([3 * 10**6], CPU)
+    environment, algorithm = _environment(recipe, streams), build_algorithm([recipe.algorithm], CPU)
+    values = [parameter for name, parameter in policy.named_parameters() if name.startswith("value_network.")]
+    optimizer = torch.optim.Adam(values, recipe.trainer.learning_rate)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, -(-env_steps // (EPISODES * STEPS)))
+    for iteration in range(decay.total_iters):
+        rollout = algorithm.collect(environment, policy, streams, iteration)
+        for epoch in algorithm.epochs(algorithm.targets(rollout, policy, policy), streams, iteration, torch.zeros(1)):
+            for parts in epoch:
+                optimizer.zero_grad()
+                for part in parts:
+                    algorithm.loss(policy, part).total.sum().backward()
+                optimizer.step()
+        decay.step()
+    return policy
 
 
 def gradients(policy: PolicyNetwork, recipe: Recipe, seed: int, count: int, env_steps: int) -> Gradients:
@@ -252,12 +218,16 @@ def main() -> None:
             name, of_reference = REFERENCE
             steps = options.reference_steps
             reference = gradients(policy, _recipe(name, (*known, *of_reference)), 10**6, 2 * SEEDS, steps)
+            fitting = ("algorithm.gae_lambda=0.95", *PPO, "algorithm.num_epochs=4", "algorithm.minibatch_size=256")
+            steps = 1 if options.tiny else FITTING_STEPS
+            fitted = refitted(policy, _recipe("ppo", (*known, *fitting, "trainer.learning_rate=3e-3")), steps)
             results[place] = {}
             for estimator in options.only or ESTIMATORS:
                 name, change = ESTIMATORS[estimator]
                 seed = 2 * 10**6 + SEEDS * list(ESTIMATORS).index(estimator)
                 recipe = _recipe(name, (*known, *change, "environment.num_envs=1024"))
-                found = gradients(policy, recipe, seed, options.gradients, options.env_steps)
+                given = fitted if estimator.endswith(REFITTED) else policy
+                found = gradients(given, recipe, seed, options.gradients, options.env_steps)
                 results[place][estimator] = asdict(worth(found, reference, 10_000))
                 print(f"{place}: {estimator}: {json.dumps(results[place][estimator])}", flush=True)
     write_figures(results, f"seed {options.seed}, {circumstances()}", options.docs)

@@ -37,14 +37,17 @@ EQUAL = {
     "trainer.num_steps": BUDGET,
     "trainer.schedule_steps": BUDGET,
 }
-EVALUATIONS = 40
+EVALUATIONS = 20
 """Of each seed, spread evenly over the budget, or one per iteration where there are fewer of these."""
 SEARCHES: dict[str, dict[str, str]] = {
     "reinforce": {"environment.num_envs": "8,16,32", "algorithm.gamma": "0.98,0.99,0.995,1"},
     "ppo": {"environment.num_envs": "16,32,64", "algorithm.gamma": "0.98,0.99,0.995,0.998"},
-    "grpo": {"environment.num_envs": "32,64,128", "algorithm.num_epochs": "2,4,8"},
-    "dpo": {"environment.num_envs": "32,64,128", "algorithm.beta": "log(0.03,0.3)"},
+    "grpo": {"algorithm.group_size": "2,4", "algorithm.num_epochs": "2,4,8"},
+    "dpo": {"algorithm.groups_per_minibatch": "1,2,8", "algorithm.beta": "log(0.03,0.3)"},
 }
+SMALL_BATCH = {"environment.num_envs": 32, "algorithm.group_size": 4}
+"""About the fewest episodes that make eight groups; 128 of them, as the shipped recipes take, are too few iterations."""
+BASES: dict[str, dict[str, Any]] = {"reinforce": {}, "ppo": {}, "grpo": SMALL_BATCH, "dpo": SMALL_BATCH}
 LEARNING_RATES = "log(5e-4,5e-2)"
 TUNING = ("--trials", "16", "--seeds", "2", "--finalists", "0", "--sampler", "random")
 TUNING_SEED, SUITE_EPISODES = 1000, 20
@@ -66,28 +69,35 @@ PHYSICS = {
 }
 ON_THE_PAGE = ("reinforce", "ppo", "grpo", "dpo")
 """Cells that are also trained under randomized physics; both are judged under a web page's conditions."""
-GROUPS_OF_4 = {"algorithm.group_size": 4}
-"""The smallest batches of at least eight groups."""
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "reinforce": ("reinforce", {"algorithm.baseline": "leave_one_out"}),
     "reinforce value": ("reinforce", {"algorithm.baseline": "value"}),
     "ppo": ("ppo", {}),
-    "grpo": ("grpo", GROUPS_OF_4 | {"algorithm.branch_from": "start"}),
-    "grpo branched": ("grpo", GROUPS_OF_4 | {"algorithm.branch_from": "episode"}),
-    "grpo unrelated": ("grpo", GROUPS_OF_4 | {"algorithm.branch_from": "none"}),
-    "dpo": ("dpo", GROUPS_OF_4 | {"algorithm.branch_from": "start"}),
-    "dpo branched": ("dpo", GROUPS_OF_4 | {"algorithm.branch_from": "episode"}),
+    "grpo": ("grpo", {"algorithm.branch_from": "start"}),
+    "grpo branched": ("grpo", {"algorithm.branch_from": "episode"}),
+    "grpo unrelated": ("grpo", {"algorithm.branch_from": "none"}),
+    "dpo": ("dpo", {"algorithm.branch_from": "start"}),
+    "dpo branched": ("dpo", {"algorithm.branch_from": "episode"}),
 }
 CELLS = {
     **{name: Cell("pushes", recipe, changes) for name, (recipe, changes) in VARIANTS.items()},
     **{f"{name}, force": Cell("force", recipe, changes | FORCE) for name, (recipe, changes) in VARIANTS.items()},
+    **{
+        f"grpo {start}, {128 // size} of {size}": Cell(
+            "group size",
+            "grpo",
+            {"algorithm.branch_from": branch, "environment.num_envs": 128, "algorithm.group_size": size},
+        )
+        for start, branch in (("related", "start"), ("unrelated", "none"))
+        for size in (4, 16)
+    },
     **{
         f"{name}, sparse": Cell("sparse", VARIANTS[name][0], VARIANTS[name][1] | SPARSE)
         for name in ("ppo", "grpo", "grpo branched")
     },
     **{f"{name}, physics": Cell("physics", VARIANTS[name][0], VARIANTS[name][1] | PHYSICS) for name in ON_THE_PAGE},
 }
-SEEDS = {"pushes": 32, "force": 16, "sparse": 16, "physics": 16}
+SEEDS = {"pushes": 32, "force": 16, "group size": 16, "sparse": 16, "physics": 16}
 
 
 def main() -> None:
@@ -121,7 +131,7 @@ def file_name(name: str) -> str:
 
 def cell_recipe(name: str, settings: dict[str, dict[str, Any]], *, tiny: bool) -> str:
     cell = CELLS[name]
-    changes = EQUAL | settings[cell.recipe] | cell.changes
+    changes = EQUAL | BASES[cell.recipe] | settings[cell.recipe] | cell.changes
     seeds = {"trainer.seed": 0, "trainer.num_seeds": 2 if tiny else SEEDS[cell.group]}
     return recipe_text(cell.recipe, changes | every(cell.recipe, changes) | seeds | (TINY if tiny else {}))
 
@@ -151,8 +161,8 @@ def tune(work: Path, docs: Path, workers: tuple[str, ...], *, tiny: bool) -> Non
         search, path = work / f"search_{name}", work / f"search_{name}.toml"
         if not search.exists():
             work.mkdir(parents=True, exist_ok=True)
-            default = {"environment.num_envs": 64, "trainer.num_steps": BUDGET // 3, "trainer.seed": TUNING_SEED}
-            changes = EQUAL | VARIANTS[name][1] | default
+            default = {"environment.num_envs": 32, "trainer.num_steps": BUDGET // 3, "trainer.seed": TUNING_SEED}
+            changes = EQUAL | default | BASES[name] | VARIANTS[name][1]
             path.write_text(recipe_text(name, changes | every(name, changes) | (TINY if tiny else {})))
         values = [f"{key}={value}" for key, value in {"trainer.learning_rate": LEARNING_RATES, **space}.items()]
         new = ("--recipe", str(path), *values, *TUNING, "--name", search.name)

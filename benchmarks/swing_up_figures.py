@@ -15,11 +15,12 @@ from cells import cost_of
 from cartpole_cli.plots.curves import X_LABELS, Y_LABELS, Curve, read_curve
 from cartpole_cli.plots.pictures import draw
 
-TARGETS = {"pushes": 400.0, "force": 400.0, "physics": 400.0, "sparse": 300.0}
+TARGETS = {"pushes": 400.0, "force": 400.0, "group size": 400.0, "sparse": 300.0, "physics": 400.0}
 """Returns of a policy that swings up within about 2 s and stands from then on."""
 TITLES = {
     "pushes": "Pushes of +-10 N",
     "force": "Any force up to 10 N",
+    "group size": "GRPO, groups x episodes",
     "sparse": "Pushes, sparse reward",
     "physics": "Pushes, randomized physics",
 }
