@@ -42,11 +42,11 @@ EVALUATIONS = 20
 SEARCHES: dict[str, dict[str, str]] = {
     "reinforce": {"environment.num_envs": "8,16,32", "algorithm.gamma": "0.98,0.99,0.995,1"},
     "ppo": {"environment.num_envs": "16,32,64", "algorithm.gamma": "0.98,0.99,0.995,0.998"},
-    "grpo": {"algorithm.group_size": "2,4", "algorithm.num_epochs": "2,4,8"},
+    "grpo": {"algorithm.gamma": "0.98,0.99,0.995,1", "algorithm.num_epochs": "2,4,8"},
     "dpo": {"algorithm.groups_per_minibatch": "1,2,8", "algorithm.beta": "log(0.03,0.3)"},
 }
 SMALL_BATCH = {"environment.num_envs": 32, "algorithm.group_size": 4}
-"""About the fewest episodes that make eight groups; 128 of them, as the shipped recipes take, are too few iterations."""
+"""The fewest episodes that make eight groups of four; with the shipped 128, iterations would be too few."""
 BASES: dict[str, dict[str, Any]] = {"reinforce": {}, "ppo": {}, "grpo": SMALL_BATCH, "dpo": SMALL_BATCH}
 LEARNING_RATES = "log(5e-4,5e-2)"
 TUNING = ("--trials", "16", "--seeds", "2", "--finalists", "0", "--sampler", "random")
@@ -151,7 +151,7 @@ def tell_the_cost(recipes: dict[str, str]) -> None:
         members = [recipe.for_seed(seed) for seed in range(min(4, recipe.trainer.num_seeds))]
         seconds = seconds_per_step(build_trainer(members, torch.device("cpu")))
         total += seconds * recipe.trainer.num_steps * recipe.trainer.num_seeds
-    print(f"{len(recipes)} studies to train: at most about {total / 3600:.1f} core-hours", flush=True)
+    print(f"studies to train: {len(recipes)}, at most about {total / 3600:.1f} core-hours", flush=True)
 
 
 def tune(work: Path, docs: Path, workers: tuple[str, ...], *, tiny: bool) -> None:

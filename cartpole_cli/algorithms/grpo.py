@@ -15,11 +15,11 @@ A group's other episodes are the baseline, so there is no value network. What a 
 Where we differ: `scale` has a floor (returns 500, 500, ..., 499 are no reason for an advantage of -2.5). Groups whose
 returns are all equal say nothing; they enter no term, the KL included, and no average, and n counts the episodes of
 the others; if no group is left, there is no step. `credit = "to_go"` gives each step the return still to come minus
-the mean over the other members' at the same time (0 once they have ended), instead of the whole episode's. The exact
-KL needs the reference's distributions, not only its log-probs; k2 and k3 use the actions taken, and are estimates of
-the current policy's KL only in the first step after these were taken. `branch_from = "none"` makes groups of episodes
-that have nothing in common, as where no two can begin in the same state: to compare with, as their mean also carries
-how hard each one's start was.
+the mean over the other members' at the same time (0 once they have ended), instead of the whole episode's, and may
+discount both by `gamma`. The exact KL needs the reference's distributions, not only its log-probs; k2 and k3 use the
+actions taken, and are estimates of the current policy's KL only in the first step after these were taken.
+`branch_from = "none"` makes groups of episodes that have nothing in common, as where no two can begin in the same
+state: to compare with, as their mean also carries how hard each one's start was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ class GRPO(Algorithm[GRPORecipe, GRPORows]):
         self.least_ratio = self.each(lambda section: 1 - section.clip_range).unsqueeze(1)
         self.most_ratio = self.each(lambda section: 1 + (section.clip_range_high or section.clip_range)).unsqueeze(1)
         self.kl_weight = self.each(lambda section: section.kl_weight)
-        self.undiscounted = self.each(lambda _: 1.0)
+        self.gamma = self.each(lambda section: section.gamma)
 
     @property
     def reference_every(self) -> int:
@@ -102,7 +102,7 @@ class GRPO(Algorithm[GRPORecipe, GRPORows]):
         if self.section.credit == "outcome":
             advantage = (returns - group_mean(returns, size)).unsqueeze(1)
         else:
-            to_go = reward_to_go(reward, rollout.ended, self.undiscounted)
+            to_go = reward_to_go(reward, rollout.ended, self.gamma)
             advantage = to_go - leave_one_out(to_go, rollout.valid, size)
         advantage = advantage / self._scale(returns, spread).unsqueeze(1)
         columns = (valid, rollout.observation, rollout.action)

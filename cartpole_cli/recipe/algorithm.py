@@ -72,6 +72,8 @@ class GRPORecipe(Section):
     returns then count (episode), or each episode at a start of its own, for comparison (none)."""
     credit: Literal["outcome", "to_go"] = "outcome"
     """Return that a step is credited with: that of the whole episode (outcome), or from this step on (to_go)."""
+    gamma: Fraction = 1.0
+    """Discount factor of the return from a step on, with credit = "to_go"."""
     advantage_scale: Literal["none", "group", "batch"] = "batch"
     """What advantages are divided by: nothing, or the standard deviation of the group's or of the batch's returns."""
     scale_floor: NonNegativeFloat = 5.0

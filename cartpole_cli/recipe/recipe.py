@@ -66,6 +66,9 @@ class Recipe(Section):
                     yield "algorithm.minibatch_size", algorithm.minibatch_size, reason
             case GRPORecipe():
                 yield from _group_problems(algorithm, environment)
+                if algorithm.gamma != 1 and algorithm.credit == "outcome":
+                    reason = "an outcome is the whole episode's return; allowed: 1.0 (or algorithm.credit = 'to_go')"
+                    yield "algorithm.gamma", algorithm.gamma, reason
             case DPORecipe():
                 yield from _group_problems(algorithm, environment)
                 if algorithm.label_smoothing and algorithm.loss in {"ipo", "hinge"}:

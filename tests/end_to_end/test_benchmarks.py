@@ -81,6 +81,36 @@ def test_algorithms_writes_its_figures_and_goes_on_where_it_stopped(benchmark, t
     }
 
 
+def test_swing_up_tells_its_cost_writes_its_figures_and_goes_on_where_it_stopped(benchmark, tmp_path):
+    folders = ("--work", str(tmp_path / "work"), "--docs", str(tmp_path / "docs"))
+    words = ("swing_up.py", "--tiny", *folders)
+    tuned = benchmark(*words, "--tune")
+    assert tuned.code == 0
+    chosen = json.loads((tmp_path / "docs/searches.json").read_text())["chosen"]
+    assert {name: list(setting) for name, setting in chosen.items()} == {
+        "reinforce": ["trainer.learning_rate", "environment.num_envs", "algorithm.gamma"],
+        "ppo": ["trainer.learning_rate", "environment.num_envs", "algorithm.gamma"],
+        "grpo": ["trainer.learning_rate", "algorithm.gamma", "algorithm.num_epochs"],
+        "dpo": ["trainer.learning_rate", "algorithm.groups_per_minibatch", "algorithm.beta"],
+    }
+    first = benchmark(*words, "--cells", "grpo branched")
+    assert first.code == 0
+    assert first.out.splitlines()[0] == "studies to train: 1, at most about 0.0 core-hours"
+    again = benchmark(*words, "--cells", "grpo branched", "dpo branched", "ppo, physics")
+    assert again.code == 0
+    trained = [line.partition(":")[0] for line in again.out.splitlines()]
+    assert trained == ["studies to train", "dpo_branched", "ppo_physics"]
+    results = json.loads((tmp_path / "docs/results.json").read_text())
+    assert {name: set(cell["steps_to"]) for name, cell in results["cells"].items()} == {
+        name: {"400"} for name in ("grpo branched", "dpo branched", "ppo, physics")
+    }
+    assert 0 <= results["cells"]["ppo, physics"]["page"]["hanging"]["iqm"] <= 1
+    assert [(pair["first"], pair["second"]) for pair in results["pairs"]] == [("grpo branched", "dpo branched")]
+    pictures = {f"{name}.svg" for name in ("swing_up", "seconds", "profiles")}
+    written = {path.name for path in (tmp_path / "docs").iterdir()}
+    assert written == {"searches.json", "results.json", "tables.md", *pictures}
+
+
 def test_time_to_solve_prints_ours_and_the_floor(rows_of):
     rows = rows_of("time_to_solve.py", "--seeds", "1", *SHORT)
     assert rows[1:] == ["cartpole train --recipe ppo", "import torch"]
@@ -123,7 +153,7 @@ def test_panel_writes_a_picture_without_fonts_from_elsewhere(benchmark, tmp_path
 
 
 def test_gradients_writes_figures_of_each_estimator(benchmark, tmp_path):
-    estimators = ("REINFORCE, leave one out", "GAE(0.9), gamma 0.99", "GRPO to-go, G = 16, unrelated")
+    estimators = ("REINFORCE, leave one out", "GAE(0.9), gamma 0.99, refitted", "GRPO to-go, G = 16, unrelated")
     only = [word for name in (*estimators, "DPO, before a failure") for word in ("--only", name)]
     ended = benchmark("gradients.py", "--tiny", *only, "--docs", str(tmp_path))
     assert (ended.code, ended.err) == (0, "")

@@ -171,6 +171,17 @@ def test_to_go_credit_is_what_is_still_to_come_minus_what_the_others_still_get()
     close(targets(credit="to_go").advantage, TO_GO)
 
 
+def test_to_go_credit_discounts_what_is_still_to_come():
+    gamma = 0.5
+    to_go = torch.zeros(S, T + 1, N)
+    for t in reversed(range(T)):
+        to_go[:, t] = (REWARD + gamma * to_go[:, t + 1]) * VALID[:, t]
+    peers = to_go[:, :T].view(S, T, 2, G)
+    expected = (peers - (peers.sum(dim=3, keepdim=True) - peers) / (G - 1)).view(S, T, N).masked_fill(~LEARNS, 0.0)
+    close(targets(credit="to_go", gamma=gamma).advantage, expected)
+    assert not torch.allclose(targets(credit="to_go").advantage, expected)
+
+
 def test_to_go_credit_is_divided_by_the_deviation_of_whole_returns():
     # as above: group 1 | none and sqrt 3 | 2; batch 1 and sqrt 5.5
     group = torch.tensor([[1.0] * 6, [math.sqrt(3)] * 3 + [2.0] * 3]).unsqueeze(1)

@@ -254,6 +254,12 @@ def test_groups_that_share_no_start_need_no_environment_that_gives_them_one(writ
     assert load_recipe(path, ["algorithm.branch_from=none"]).algorithm.branch_from == "none"
 
 
+def test_only_a_return_to_go_is_discounted(write):
+    path = write(groups("grpo", 2, 16) + "gamma = 0.9")
+    assert the_problem(path).startswith(f"{path}: algorithm.gamma = 0.9: an outcome is the whole episode's return")
+    assert load_recipe(path, ["algorithm.credit=to_go"]).algorithm.gamma == 0.9
+
+
 @pytest.mark.parametrize("loss", ["sigmoid", "robust"])
 def test_label_smoothing_is_for_losses_that_expect_wrong_labels(write, loss):
     text = groups("dpo", 2, 16) + f'loss = "{loss}"\nlabel_smoothing = 0.1'
