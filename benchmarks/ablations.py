@@ -1,9 +1,9 @@
 """What does each ingredient of a recipe for the page buy? Train without it, and put the policy to the page suite.
 
     python benchmarks/ablations.py                           # unbreakable.toml, one seed, a training per row
-    python benchmarks/ablations.py --only "no delay" --seed 1
+    python benchmarks/ablations.py --recipe unbreakable-discrete --only "no delay" --seed 1
 
-Each row is `cartpole train --recipe unbreakable` with some fields changed and `cartpole eval --suite page` of its
+Each row is `cartpole train` with some fields changed and `cartpole eval --suite page` of its
 best.pth: the share of episodes that stand at the end, per condition, and the CPU minutes that training took.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from timing import CARTPOLE, circumstances, run
 
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "unbreakable": (),
+    "unchanged": (),
     "no randomization": (
         "environment.physics.gravity=9.8",
         "environment.physics.cart_mass=1.0",

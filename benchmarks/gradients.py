@@ -14,7 +14,7 @@ steps, E g its mean, r the reference:
 
     angle   between E g and r, degrees: the bias
     noise   n E|g - E g|^2 / |E g|^2: the env steps after which noise is as large as the gradient: the variance
-    cosine  of r and a gradient of 10,000 env steps, |cos angle| / sqrt(1 + noise / 10,000): what such a step is worth
+    cosine  of r and a gradient of 10,000 env steps, cos angle / sqrt(1 + noise / 10,000): what such a step is worth
 
 |E g|^2 and (E g) r are taken without the noise's own part: products of different gradients only.
 """

@@ -14,14 +14,14 @@ GroupSize = Annotated[int, Field(ge=2, le=65_536)]
 
 
 class ReinforceRecipe(Section):
-    """REINFORCE: one step per batch of `environment.num_envs` whole episodes."""
+    """REINFORCE: one gradient step per batch of `environment.num_envs` whole episodes."""
 
     name: Literal["reinforce"] = "reinforce"
     gamma: Fraction = 0.99
     """Discount factor."""
     baseline: Literal["none", "batch", "leave_one_out", "value"] = "value"
-    """What is subtracted from a step's return: nothing (none), the batch's mean return (batch), the other episodes'
-    mean return at the same step (leave_one_out), or a learned value function (value)."""
+    """Baseline subtracted from a step's return: none, the batch's mean return (batch), the other episodes' mean return
+    at the same step (leave_one_out), or a learned value function (value)."""
     normalize_advantage: bool = True
     """Scale the batch's advantages to mean 0 and standard deviation 1."""
     value_coefficient: NonNegativeFloat = 0.5
@@ -45,7 +45,7 @@ class PPORecipe(Section):
     gae_lambda: Fraction = 0.8
     """Lambda of generalized advantage estimation: 0 uses one-step TD errors, 1 whole returns."""
     clip_range: PositiveFloat = 0.2
-    """Distance from 1 beyond which the probability ratio is clipped, and passes no gradient."""
+    """Farther than this from 1, the probability ratio is clipped and passes no gradient."""
     clip_range_schedule: Literal["constant", "linear"] = "constant"
     """How `clip_range` changes: not at all, or linearly to 0 at `trainer.schedule_steps`."""
     normalize_advantage: bool = True
@@ -57,27 +57,28 @@ class PPORecipe(Section):
     entropy_coefficient: NonNegativeFloat = 0.0
     """Weight of the entropy bonus."""
     target_kl: PositiveFloat | None = None
-    """An update ends early once the estimated KL divergence from the collecting policy exceeds 1.5 times this value;
-    unset: it never does."""
+    """End an update early once the estimated KL divergence from the collecting policy exceeds 1.5 times this value;
+    unset: never."""
 
 
 class GRPORecipe(Section):
-    """GRPO: groups of `group_size` whole episodes from one start state, each compared with its group."""
+    """GRPO: groups of `group_size` whole episodes, from one start state unless `branch_from` is "none"; each is compared with its
+    group."""
 
     name: Literal["grpo"]
     group_size: GroupSize = 16
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
     branch_from: Literal["start", "episode", "none"] = "start"
-    """Where groups begin: at an episode's start (start), at a random step of an extra episode, from which training
-    returns then count (episode), or each episode at a start of its own, for comparison (none)."""
+    """Where groups begin: at an episode's start (start), or at a random step of an extra episode, and training returns
+    count from there (episode). With none, each episode has its own start, for comparison."""
     credit: Literal["outcome", "to_go"] = "outcome"
-    """Return that a step is credited with: that of the whole episode (outcome), or from this step on (to_go)."""
+    """Return credited to a step: the whole episode's (outcome), or the return from this step on (to_go)."""
     gamma: Fraction = 1.0
     """Discount factor of the return from a step on, with credit = "to_go"."""
     advantage_scale: Literal["none", "group", "batch"] = "batch"
-    """What advantages are divided by: nothing, or the standard deviation of the group's or of the batch's returns."""
+    """Divide advantages by nothing (none), or by the standard deviation of the group's or the batch's returns."""
     scale_floor: NonNegativeFloat = 5.0
-    """Least standard deviation to divide by, in units of return; near the best return, deviations get tiny."""
+    """Smallest standard deviation to divide by, in units of return: near the best return, deviations get tiny."""
     aggregation: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
     """Weight of a step: 1 / its episode's length (grpo), the same for all (dapo), or 1 / the time limit (dr_grpo)."""
     num_epochs: NumEpochs = 4
@@ -85,13 +86,13 @@ class GRPORecipe(Section):
     minibatch_size: PositiveInt | None = None
     """Transitions per gradient step; unset: one step per epoch, over all of them."""
     clip_range: PositiveFloat = 0.2
-    """Distance below 1, and above it, beyond which the probability ratio is clipped, and passes no gradient."""
+    """Farther than this below or above 1, the probability ratio is clipped and passes no gradient."""
     clip_range_high: PositiveFloat | None = None
-    """Distance above 1 beyond which the probability ratio is clipped; unset: `clip_range`."""
+    """Clip range above 1; unset: `clip_range`."""
     kl_weight: NonNegativeFloat = 0.0
     """Weight of the KL divergence from the reference policy."""
     kl_estimator: Literal["exact", "k2", "k3"] = "exact"
-    """How that divergence is computed: exactly, or estimated from the actions taken (k2, k3)."""
+    """How the KL divergence is computed: exactly, or estimated from the actions taken (k2, k3)."""
     reference_every: PositiveInt = 1
     """Iterations after which the current policy becomes the reference policy."""
 
@@ -104,23 +105,23 @@ class DPORecipe(Section):
     """Episodes from each start state; `environment.num_envs` / `group_size` start states per iteration."""
     branch_from: Literal["start", "episode", "before_failure"] = "start"
     """Where groups begin: at an episode's start (start), at a random step of an extra episode (episode), or shortly
-    before its failure (before_failure)."""
+    before that episode fails (before_failure)."""
     steps_before_failure: PositiveInt = 20
-    """Steps before that failure at which groups begin, with branch_from = "before_failure"."""
+    """Steps from the start of a group to the failure, with branch_from = "before_failure"."""
     pairs: Literal["best_worst", "all"] = "best_worst"
     """Which episodes of a group are paired: the best with the worst, the second best with the second worst, and so on
-    (best_worst), or each with each, those of the widest margin first (all)."""
+    (best_worst), or each with each, the widest margins first (all)."""
     max_pairs: PositiveInt = 8
     """Largest number of pairs per group."""
     min_margin: NonNegativeFloat = 0.0
-    """Least difference of returns; closer pairs are dropped, and pairs of equal returns always are."""
+    """Smallest difference of returns within a pair; closer pairs are dropped, equal ones always."""
     rater: Literal["deterministic", "bradley_terry"] = "deterministic"
-    """Who states the preferences: a rater who sees the returns (deterministic), or one who errs more often the closer
-    the returns are (bradley_terry)."""
+    """Rater who compares returns: always prefers the higher (deterministic), or errs more often the closer they are
+    (bradley_terry)."""
     rater_temperature: PositiveFloat = 10.0
-    """Difference of returns that the bradley_terry rater judges correctly 73 times in 100."""
+    """Difference of returns at which the bradley_terry rater is right 73 times in 100."""
     window: Literal["same_length", "last_k", "full"] = "same_length"
-    """Which steps of a pair are compared: the first of both, as many as the shorter has (same_length), the last of
+    """Steps of a pair that are compared: both episodes up to the shorter one's length (same_length), the last steps of
     these (last_k), or whole episodes (full)."""
     window_steps: PositiveInt = 20
     """Number of last steps compared, with window = "last_k"."""
@@ -131,7 +132,7 @@ class DPORecipe(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of preferences expected to be wrong, with loss = "sigmoid" or "robust"."""
     sft_weight: NonNegativeFloat = 0.0
-    """Weight of the chosen steps' negative log-likelihood, which keeps their probability up."""
+    """Weight of the chosen steps' negative log-likelihood, which keeps them probable."""
     num_epochs: NumEpochs = 4
     """Passes over the pairs."""
     groups_per_minibatch: PositiveInt | None = None

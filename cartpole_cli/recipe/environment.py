@@ -27,8 +27,8 @@ class PhysicsRecipe(Section):
     range, [lowest, highest], every episode draws its own value."""
 
     distribution: Literal["uniform", "log_uniform"] = "uniform"
-    """Distribution of the values drawn from ranges. Log-uniform: halves are as likely as doubles; ranges that begin at
-    0, and delays, stay uniform."""
+    """Distribution of the values drawn from ranges. Log-uniform: half a value is as likely as twice it; ranges that
+    begin at 0, and delays, stay uniform."""
     change_rate: NonNegativeFloat = 0.0
     """How often an episode draws all values again, 1/s, as if a visitor moved the sliders."""
     gravity: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["gravity"])
@@ -44,26 +44,26 @@ class PhysicsRecipe(Section):
     time_step: NumberOrRange[PositiveFloat] = fixed(STANDARD["time_step"])
     """Length of a step of the physics, s."""
     cart_drag: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["cart_drag"])
-    """Drag on the cart, 1/s: x_dot loses cart_drag * time_step of itself after each step."""
+    """Drag on the cart, 1/s: each step, x_dot loses the fraction cart_drag * time_step."""
     pole_drag: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["pole_drag"])
-    """Drag on the pole, 1/s: theta_dot loses pole_drag * time_step of itself after each step."""
+    """Drag on the pole, 1/s: each step, theta_dot loses the fraction pole_drag * time_step."""
     hold: NumberOrRange[Hold] = fixed(STANDARD["hold"])
-    """Steps that one decision's force acts, on average: 50 / frames per second on a page that decides once a frame."""
+    """Mean number of steps that a decision's force acts: 50 / frames per second if a page decides once a frame."""
     delay: NumberOrRange[Delay] = fixed(STANDARD["delay"])
     """Delay of a force, in decisions; a range draws whole numbers, all equally likely."""
     observation_noise: NumberOrRange[NonNegativeFloat] = fixed(STANDARD["observation_noise"])
-    """Standard deviation of the noise added to each of the four numbers observed, in their units."""
+    """Standard deviation of the noise added to each of the four observed numbers, in their units."""
 
 
 class DisturbRecipe(Section):
-    """Pushes, which come between an observation and the force that answers it, and slow frames."""
+    """Slow frames, and pushes, which come between an observation and the force that answers it."""
 
     push_rate: NonNegativeFloat = 0.0
     """How often the cart is pushed, 1/s."""
     push_strength: NumberOrRange[NonNegativeFloat] = fixed(1.0)
-    """Strength of a push, to a random side: it multiplies push_velocity, push_angle and push_angular_velocity."""
+    """Strength of a push to a random side; it multiplies push_velocity, push_angle and push_angular_velocity."""
     push_distribution: Literal["uniform", "log_uniform"] = "uniform"
-    """Distribution of push_strength. Log-uniform: halves are as likely as doubles."""
+    """Distribution of push_strength. Log-uniform: half a strength is as likely as twice it."""
     pushed_share: Fraction = 1.0
     """Share of episodes that have pushes."""
     push_velocity: NonNegativeFloat = 0.4
@@ -73,8 +73,8 @@ class DisturbRecipe(Section):
     push_angle_limit: PositiveFloat = 29.7
     """Largest angle to which a push tips the pole, degrees; a pole already beyond it is not tipped."""
     push_lifts: bool = False
-    """Whether a push sets a pole beyond push_angle_limit back to that angle, on its side of upright, as a page that
-    clamps the angle does: this lifts a fallen pole."""
+    """Whether a push sets a pole beyond push_angle_limit back to that limit on its side of upright, as a page that
+    clamps the angle does; this lifts a fallen pole."""
     push_angular_velocity: NonNegativeFloat = 45.0
     """Angular velocity that a push of strength 1 adds to theta_dot, degrees/s."""
     burst_rate: NonNegativeFloat = 0.0
@@ -86,14 +86,14 @@ class DisturbRecipe(Section):
     burst_strength: NonNegativeFloat = 1.0
     """Strength of each push of a burst."""
     hitch_rate: NonNegativeFloat = 0.0
-    """How often a slow frame begins, 1/s: the last force is held, whatever the policy decides meanwhile."""
+    """How often a slow frame begins, 1/s: the last force acts on, whatever the policy decides meanwhile."""
     hitch_seconds: NumberOrRange[PositiveFloat] = (0.1, 2.0)
     """How long a slow frame takes, s."""
 
 
 class RewardRecipe(Section):
     """The swing-up's reward, and weights of the costs subtracted from it in each step, whether the pole stands or not.
-    F is the step's force, F' that of the step before, and F_max the largest force."""
+    F is the step's force, F' the previous step's, and F_max the largest force."""
 
     kind: Literal["dense", "sparse"] = "dense"
     """Dense: grows with the pole's height. Sparse: 1 while the pole is within 12 degrees of upright and slower than
@@ -114,7 +114,7 @@ class StartRecipe(Section):
     hanging: Fraction = 0.0
     """Share of episodes that begin within +-0.05 of a hanging pole at rest."""
     anywhere: Fraction = 0.0
-    """Share of episodes that begin at any angle, the rest within position, velocity and angular_velocity."""
+    """Share of episodes that begin at any angle, and within position, velocity and angular_velocity."""
     position: NonNegativeFloat = 3.0
     """Largest distance from the middle for episodes that begin anywhere, m."""
     velocity: NonNegativeFloat = 3.0
@@ -128,11 +128,11 @@ class NativeEnvironment(Section):
 
     backend: Literal["native"] = "native"
     id: TaskId = "CartPole-v1"
-    """The task: to balance or to swing up; by pushes of +-10 N, or any force in between (Continuous...)."""
+    """The task: balance or swing up, with pushes of +-10 N or any force in between (Continuous...)."""
     num_envs: NumEnvs = 16
-    """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
+    """Environments per seed; also the episodes per iteration, except with PPO."""
     max_episode_steps: MaxEpisodeSteps = MAX_EPISODE_STEPS
-    """Time limit of an episode, in decisions: steps of 0.02 s, unless one is held for several."""
+    """Time limit of an episode, in decisions; a decision lasts a step of 0.02 s, or several with physics.hold."""
     position_limit: PositiveFloat | None = None
     """Distance from the middle beyond which an episode fails, m; unset: the task's, 2.4 to balance, 5 to swing up."""
     angle_limit: PositiveFloat | None = None
@@ -140,9 +140,9 @@ class NativeEnvironment(Section):
     physics: PhysicsRecipe | None = None
     """The physics; unset: as in Gymnasium."""
     disturb: DisturbRecipe | None = None
-    """How episodes are disturbed; unset: not at all."""
+    """Disturbances of episodes; unset: none."""
     reward: RewardRecipe | None = None
-    """Costs in the reward of swing-up; unset: none."""
+    """The reward of swing-up; unset: dense, without costs."""
     start: StartRecipe | None = None
     """Where episodes begin; unset: as in Gymnasium, the pole upright, or hanging in swing-up."""
 
@@ -192,11 +192,11 @@ class GymnasiumEnvironment(Section):
 
     backend: Literal["gymnasium"]
     id: Annotated[str, Field(min_length=1)] = "CartPole-v1"
-    """The environment's Gymnasium id, with "module:" before it where a module registers it."""
+    """The environment's Gymnasium id, with "module:" before it if a module registers it."""
     num_envs: NumEnvs = 16
-    """Environments per seed; for all algorithms but PPO also the episodes per iteration."""
+    """Environments per seed; also the episodes per iteration, except with PPO."""
     vectorization_mode: Literal["sync", "async", "vector_entry_point"] = "sync"
-    """One process, a process per environment, or the environment's own vector implementation."""
+    """One process (sync), one per environment (async), or the environment's own vector implementation."""
     max_episode_steps: MaxEpisodeSteps | None = None
     """Time limit of an episode in steps; unset: the environment's own."""
 

@@ -40,31 +40,30 @@ def shape_of(section: SectionT) -> SectionT:
 
 
 class PolicyRecipe(Section):
-    """The policy network; a value network, where the algorithm has one, has the same sizes."""
+    """The policy network; the value network, if the algorithm has one, has the same sizes."""
 
     action_head: Literal["auto", "categorical", "gaussian"] = "auto"
     """Kind of action: discrete (categorical), a continuous force (gaussian), or what the environment takes (auto)."""
     features: Literal["raw", "scaled", "trig", "fine"] = "raw"
-    """What the network sees of a cart-pole: its four numbers (raw), these with theta in tenths of a radian (scaled),
-    with theta's sine and cosine instead (trig), or these and small deviations from rest, magnified (fine)."""
+    """What the network sees of a cart-pole: its four numbers (raw), with theta in tenths of a radian (scaled), with
+    sine and cosine instead of theta (trig), or trig and small deviations from rest, magnified (fine)."""
     hidden_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4_096)], ...], Field(strict=False, min_length=1, max_length=16)
     ] = (64, 64)
-    """Width of each hidden layer; multiples of 16 keep a seed's bits the same beside other seeds."""
+    """Width of each hidden layer; with multiples of 16, a seed gives the same bits alone and in a study."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Non-linearity after each hidden layer."""
     value_sees: Literal["observation", "physics"] = "observation"
-    """What a value network sees: the policy's observation (observation), or besides it the episode's physics, the
-    disturbances under way and the last force (physics). The policy never sees these."""
+    """What the value network sees: the policy's observation (observation), or also the episode's physics, current
+    disturbances and the last force (physics). The policy never sees these."""
     squash: Literal["clip", "tanh"] = "clip"
-    """How a Gaussian action is brought into the environment's range: by clipping it (clip), or by its hyperbolic
-    tangent (tanh)."""
+    """Keeps a Gaussian action in the environment's range: by clipping (clip) or by hyperbolic tangent (tanh)."""
     initial_log_std: Annotated[float, Field(ge=-3, le=0.5)] = -0.5
     """Initial log standard deviation of a Gaussian action, in units of half the action range."""
 
 
 class TrainerRecipe(Section):
-    """Budget, optimizer, evaluation and files. An iteration is one collection and its update."""
+    """Budget, optimizer, evaluation and files. An iteration collects experience once and updates on it."""
 
     num_steps: Annotated[int, Field(ge=1, le=10**15)] = 100_000
     """Budget in environment steps; the iteration that reaches it is the last."""
@@ -85,18 +84,18 @@ class TrainerRecipe(Section):
     evaluation_episodes: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Episodes of each held-out evaluation (the selection set)."""
     stop_at_return: float | None = None
-    """Mean held-out return that ends the training, once 100 fresh episodes confirm it; unset: nothing does. On
-    the cart-pole these episodes last twice as long, and their returns are halved: a slow drift falls later."""
+    """Mean held-out return that ends the training, once 100 fresh episodes confirm it; unset: none. On
+    the cart-pole these last twice as long, to catch a slow drift, and their returns are halved."""
     save_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between snapshots in checkpoints/; 0: none."""
     render_every: Annotated[int, Field(ge=0)] = 0
-    """Iterations between films of a greedy episode in videos/, and on W&B if on; 0: none. Needs the [video] extra."""
+    """Iterations between films of a greedy episode, in videos/ and on W&B if on; 0: none. Needs the [video] extra."""
     checkpoint_every: PositiveInt = 25
     """Iterations between writes of last.pth; a crash loses no more than these."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device to train on; auto: CUDA, then MPS, then CPU."""
     num_threads: Annotated[int, Field(ge=1, le=1_024)] = 1
-    """CPU threads; one is fastest for networks this small, and results are bit-exact only with one."""
+    """CPU threads; one is fastest for small networks, and results are bit-exact only with one."""
 
     @property
     def schedule_end(self) -> int:

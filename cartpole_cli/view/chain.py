@@ -84,7 +84,7 @@ def load_chain(path: Path) -> dict[str, Any]:
         given = layer.apply(given)
     scale = max(1.0, float(np.abs(expected).max()))
     if given.shape != expected.shape or not np.abs(given - expected).max() <= 1e-4 * scale:
-        raise CartpoleError(f"{path}: its layers are not understood: they compute something else; {ALLOWED}")
+        raise CartpoleError(f"{path}: read as a chain, its layers give other outputs than onnxruntime; {ALLOWED}")
     return {"chain": [layer.as_plain_data() for layer in layers], "outputs": int(expected.shape[1])}
 
 
@@ -116,7 +116,7 @@ def _path(graph: onnx.GraphProto, constants: dict[str, NDArray[Any]]) -> list[on
             raise CartpoleError(f"its first output does not come from its input; {ALLOWED}")
         given = [each for each in node.input if each and each not in constants]
         if len(given) != 1:
-            raise CartpoleError(f"it has the operator {node.op_type} of {len(given)} computed inputs; {ALLOWED}")
+            raise CartpoleError(f"its operator {node.op_type} has {len(given)} computed inputs; {ALLOWED}")
         nodes.append(node)
         (name,) = given
     return nodes[::-1]
@@ -145,5 +145,5 @@ def _layer(node: onnx.NodeProto, constants: dict[str, NDArray[Any]], width: int)
         case "Mul":
             weight = np.diag(np.broadcast_to(known[0].reshape(-1), width))
         case kind:
-            raise CartpoleError(f"it has the operator {kind}, which the page does not compute; {ALLOWED}")
+            raise CartpoleError(f"the page does not compute its operator {kind}; {ALLOWED}")
     return Layer("affine", weight, np.broadcast_to(bias.reshape(-1), len(weight)))

@@ -18,10 +18,10 @@ def fit(policies: list[dict[str, Any]], notes: list[str]) -> None:
             policies[longest]["history"] = policies[longest]["history"][::2]
         elif valued:
             policies[valued[-1]]["value"] = None
-            notes.append(f"{policies[valued[-1]]['name']}: without its value, for want of room")
+            notes.append(f"{policies[valued[-1]]['name']}: its value map is left out to keep the page small")
             longest = valued[-1]
         elif len(policies) > 1:
-            notes.append(f"{policies.pop()['name']}: left out, for want of room")
+            notes.append(f"{policies.pop()['name']}: left out to keep the page small")
             sizes.pop()
             continue
         else:

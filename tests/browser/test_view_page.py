@@ -198,7 +198,7 @@ def test_maps_show_the_policy_the_value_and_the_present_state(page: Any) -> None
     before = page.locator("#policy-map").screenshot()
     page.locator("#map-x").fill("2")
     page.locator("#map-x-dot").fill("-1")
-    page.locator("#ranges button", has_text="all around").click()
+    page.locator("#ranges button", has_text="all angles").click()
     page.wait_for_timeout(800)
     assert page.locator("#policy-map").screenshot() != before
     page.locator("#policy-map").click(position={"x": 60, "y": 60})

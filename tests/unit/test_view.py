@@ -193,7 +193,7 @@ def test_our_own_onnx_file_is_shown(runs: Path, tmp_path: Path) -> None:
     [
         ([("MatMul", ["x", "w"], "a"), ("Softmax", ["a"], "y")], "operator Softmax"),
         ([("MatMul", ["x", "w"], "a"), ("Sigmoid", ["a"], "y")], "operator Sigmoid"),
-        ([("MatMul", ["x", "w"], "a"), ("Tanh", ["a"], "c"), ("Add", ["a", "c"], "y")], "operator Add of 2"),
+        ([("MatMul", ["x", "w"], "a"), ("Tanh", ["a"], "c"), ("Add", ["a", "c"], "y")], "operator Add has 2"),
     ],
 )
 def test_other_networks_are_told_which_operator(
@@ -214,7 +214,7 @@ def test_a_page_stays_small(tmp_path: Path) -> None:
     large = [{"name": str(place), "value": "x" * 400_000, "export": "x" * 400_000} for place in range(3)]
     fit(large, notes)
     assert [policy["name"] for policy in large] == ["0", "1"]
-    assert notes[-1] == "2: left out, for want of room"
+    assert notes[-1] == "2: left out to keep the page small"
 
 
 @pytest.mark.parametrize(("display", "terminal", "opened"), [(":0", True, 1), (":0", False, 0), ("", True, 0)])

@@ -5,7 +5,7 @@ import { button, byId, choice, slider } from "./elements.mjs";
 import { FieldMap, diverging, sequential } from "./maps.mjs";
 import { probabilities } from "./pilots.mjs";
 
-const RANGES = { "near upright": [(24 * Math.PI) / 180, 3], "all around": [Math.PI, 8] };
+const RANGES = { "near upright": [(24 * Math.PI) / 180, 3], "all angles": [Math.PI, 8] };
 
 export class Inside {
   constructor(app) {
@@ -19,7 +19,7 @@ export class Inside {
       this.range = name;
       this.update();
     });
-    const now = button("Cart as it is now", () => this.takeNow(), { id: "now" });
+    const now = button("Use cart's current values", () => this.takeNow(), { id: "now" });
     byId("inside-bar").append(this.ranges.element, now, this.x.element, this.xDot.element);
     for (const map of [this.policyMap, this.valueMap]) {
       map.canvas.addEventListener("click", (event) => this.put(map.stateAt(event)));
@@ -59,8 +59,8 @@ export class Inside {
     const isForce = pilot.outputs([0, 0, 0, 0]).length === 1;
     const share = isForce ? (state) => pilot.force(state) / 10 : (state) => tendency(pilot.outputs(state));
     this.policyMap.show({ ...where, valueAt: share, colorOf: diverging });
-    byId("map-low").textContent = isForce ? "\u221210 N" : "surely left";
-    byId("map-high").textContent = isForce ? "+10 N" : "surely right";
+    byId("map-low").textContent = isForce ? "\u221210 N" : "100 % left";
+    byId("map-high").textContent = isForce ? "+10 N" : "100 % right";
     byId("map-name").textContent = isForce ? "Force on the cart" : "Probability of each push";
     byId("value-figure").hidden = !pilot.value;
     if (pilot.value) {

@@ -18,7 +18,7 @@ export class Numbers {
     if (policy === this.shown) return;
     this.shown = policy;
     byId("numbers-of").textContent = policy?.name ?? "";
-    byId("facts").replaceChildren(...(policy ? this.facts(policy) : [el("p", { text: "You: no numbers are known." })]));
+    byId("facts").replaceChildren(...(policy ? this.facts(policy) : [el("p", { text: "You drive this cart-pole: there are no numbers." })]));
     const { recipe } = policy?.info ?? {};
     byId("recipe-details").hidden = !recipe;
     byId("recipe").textContent = recipe ?? "";
@@ -31,14 +31,14 @@ export class Numbers {
     if (score) {
       facts.push(["held-out return", score.mean_return.toFixed(1)]);
       const [low, high] = score.ci95.map((end) => end.toFixed(1));
-      facts.push(["95 % interval", `${low} to ${high}`], ["held-out episodes", `${count(score.episodes)}, set ${score.set}`]);
+      facts.push(["95 % interval", `${low} to ${high}`], ["held-out episodes", `${count(score.episodes)}, ${score.set} set`]);
     }
     if (info?.algorithm) facts.push(["algorithm", info.algorithm], ["trained on", info.environment]);
     if (info?.recipe_name) facts.push(["recipe", info.recipe_name]);
     if (info?.env_steps) facts.push(["env steps", count(info.env_steps)]);
     if (network) facts.push(["network", `${network.sizes.join(" \u2013 ")}, ${network.activation}`]);
     if (outputs) facts.push(["outputs", count(outputs)]);
-    if (history) facts.push(["moments kept", count(history.length)]);
+    if (history) facts.push(["moments saved", count(history.length)]);
     const pilot = this.app.pilotOf({ subject: this.app.focused.subject, moment: null });
     if (pilot?.selfTest) facts.push(["same as PyTorch", pilot.selfTest() === 0 ? "on all 64 test states" : "no: outputs differ"]);
     return facts.map(([name, value]) => el("div", {}, el("dt", { text: name }), el("dd", { text: value })));
@@ -48,7 +48,7 @@ export class Numbers {
     byId("diagnostics-part").hidden = !diagnostics.length;
     this.sparks = [];
     const rows = diagnostics.map(({ name, sentence, last, series }) => {
-      const canvas = el("canvas", { className: "spark", role: "img", "aria-label": `${name} in the course of training` });
+      const canvas = el("canvas", { className: "spark", role: "img", "aria-label": `${name} during training` });
       this.sparks.push([canvas, series]);
       const value = Math.abs(last) >= 1000 ? count(last) : String(Number(last.toPrecision(3)));
       return el("tr", {}, el("th", { text: name, scope: "row" }), el("td", { className: "number", text: value }),

@@ -8,10 +8,10 @@ import { MAX_LANES, YOU } from "./state.mjs";
 const PIXELS_PER_STRENGTH = 34;
 const MAX_STRENGTH = 5;
 const SCORES = [
-  ["upright", "Share of the time with the pole within 20 degrees of upright, and the cart on the rail"],
+  ["upright", "Share of time with the pole within 20 degrees of upright and the cart on the rail"],
   ["falls", "How often the pole fell past 90 degrees, or the cart left the rail"],
-  ["effort", "Mean size of the force, in newtons"],
-  ["score", "Longest run within 12 degrees and 2.4 m, in steps of 0.02 s: what Gymnasium counts"],
+  ["effort", "Mean absolute force, in newtons"],
+  ["score", "Longest stretch within 12 degrees and 2.4 m, in steps of 0.02 s, as Gymnasium counts them"],
 ];
 
 export class Stage {

@@ -16,7 +16,7 @@ export class Training {
       id: "moment", name: "Moment of training", min: 0, max: 1, step: 1, value: 0,
       words: (place) => this.words(place), oninput: (place) => this.show(place),
     });
-    this.play = button("\u25b6 Play the training", () => this.toggle(), { id: "play-training" });
+    this.play = button("\u25b6 Play training", () => this.toggle(), { id: "play-training" });
     this.four = button("Four moments side by side", () => this.showFour(), { id: "four" });
     byId("moment-place").append(this.slider.element);
     byId("training-bar").append(this.play, this.four);
@@ -31,7 +31,7 @@ export class Training {
 
   words(place) {
     const frame = this.history[place];
-    if (!frame) return "the best of the run";
+    if (!frame) return "best policy of the run";
     const score = frame.mean_return === null ? "untrained" : `held-out return ${frame.mean_return.toFixed(1)}`;
     return `${count(frame.env_steps)} env steps \u00b7 ${score}`;
   }
@@ -87,7 +87,7 @@ export class Training {
     byId("no-history").hidden = Boolean(history.length) || !policy;
     this.slider.input.max = history.length;
     this.slider.set(app.focused.moment ?? history.length);
-    this.play.textContent = this.playing ? "\u25a0 Stop" : "\u25b6 Play the training";
+    this.play.textContent = this.playing ? "\u25a0 Stop" : "\u25b6 Play training";
     byId("training-of").textContent = policy ? policy.name : "";
   }
 

@@ -25,7 +25,7 @@ export class World {
       ...slider({ id: `world-${key}`, name, min, max, step, words, value: app.world[key], oninput: (value) => this.set(key, value) }),
     }));
     this.again = el("input", { type: "checkbox", id: "again", onchange: () => this.set("again", this.again.checked) });
-    const again = el("label", { className: "check" }, this.again, "After a fall, start again");
+    const again = el("label", { className: "check" }, this.again, "Start again after a fall");
     byId("presets-place").append(this.presets.element);
     byId("sliders").append(...this.sliders.map(({ element }) => element), again);
     byId("world-details").open = !matchMedia("(max-width: 900px)").matches;
@@ -38,7 +38,7 @@ export class World {
     const { app } = this;
     this.pause = button("", () => this.toggle(), { id: "pause", className: "main" });
     const stepOnce = button("Step", () => this.stepOnce(), { id: "step", title: "One step of 0.02 s (key .)" });
-    const restart = button("Restart", () => app.restart(), { id: "restart", title: "From a new start (key R)" });
+    const restart = button("Restart", () => app.restart(), { id: "restart", title: "Begin again from a new start (key R)" });
     this.speeds = choice("speeds", "Speed", Object.keys(SPEEDS), "1\u00d7", (name) => (app.speed = SPEEDS[name]));
     this.actions = choice("actions", "Actions", ["greedy", "sampled"], "greedy", (name) => (app.isGreedy = name === "greedy"));
     const add = button("+ Add", () => this.add(), { id: "add", title: "Add a cart-pole" });
