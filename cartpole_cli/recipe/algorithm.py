@@ -62,7 +62,7 @@ class PPORecipe(Section):
 
 
 class GRPORecipe(Section):
-    """GRPO: groups of `group_size` whole episodes, from one start state unless `branch_from` is "none"; each is compared with its
+    """GRPO: groups of `group_size` whole episodes from one start state (see `branch_from`), each compared with its
     group."""
 
     name: Literal["grpo"]
