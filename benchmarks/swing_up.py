@@ -13,7 +13,6 @@ iteration of each cell. Studies are in the work folder, figures in docs/swing-up
 
 import argparse
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from cells import Cell, is_finished, made_by, recipe_text, train
 from swing_up_figures import write_figures
 from timing import CARTPOLE, run
 
-from cartpole_cli.recipe.recipe import Recipe
+from cartpole_cli.recipe.files import recipe_from_text
 from cartpole_cli.sweep.estimate import seconds_per_step
 from cartpole_cli.training.build import build_trainer
 
@@ -146,8 +145,8 @@ def every(recipe: str, changes: dict[str, Any]) -> dict[str, int]:
 def tell_the_cost(recipes: dict[str, str]) -> None:
     """Core-seconds of training, from one iteration of four seeds of each."""
     total = 0.0
-    for text in recipes.values():
-        recipe = Recipe.model_validate(tomllib.loads(text))
+    for name, text in recipes.items():
+        recipe = recipe_from_text(text, source=name)
         members = [recipe.for_seed(seed) for seed in range(min(4, recipe.trainer.num_seeds))]
         seconds = seconds_per_step(build_trainer(members, torch.device("cpu")))
         total += seconds * recipe.trainer.num_steps * recipe.trainer.num_seeds
