@@ -82,18 +82,14 @@ CELLS = {
     **{name: Cell("pushes", recipe, changes) for name, (recipe, changes) in VARIANTS.items()},
     **{f"{name}, force": Cell("force", recipe, changes | FORCE) for name, (recipe, changes) in VARIANTS.items()},
     **{
-        f"grpo {start}, {128 // size} of {size}": Cell(
+        f"grpo unrelated, {128 // size} of {size}": Cell(
             "group size",
             "grpo",
-            {"algorithm.branch_from": branch, "environment.num_envs": 128, "algorithm.group_size": size},
+            {"algorithm.branch_from": "none", "environment.num_envs": 128, "algorithm.group_size": size},
         )
-        for start, branch in (("related", "start"), ("unrelated", "none"))
         for size in (4, 16)
     },
-    **{
-        f"{name}, sparse": Cell("sparse", VARIANTS[name][0], VARIANTS[name][1] | SPARSE)
-        for name in ("ppo", "grpo", "grpo branched")
-    },
+    **{f"{name}, sparse": Cell("sparse", VARIANTS[name][0], VARIANTS[name][1] | SPARSE) for name in ("ppo", "grpo")},
     **{f"{name}, physics": Cell("physics", VARIANTS[name][0], VARIANTS[name][1] | PHYSICS) for name in ON_THE_PAGE},
 }
 SEEDS = {"pushes": 32, "force": 16, "group size": 16, "sparse": 16, "physics": 16}

@@ -43,7 +43,10 @@ class LocalWorkers:
         return f"{self.count} processes"
 
     def __enter__(self) -> "LocalWorkers":
+        """Start them all: they import what any job needs while the driver gets ready."""
         self._scratch = tempfile.mkdtemp(prefix="cartpole-")
+        for _ in range(self.count):
+            self._start()
         return self
 
     def __exit__(
@@ -77,8 +80,10 @@ class LocalWorkers:
                 place = next(iter(under_way.values()))
                 yield place, ledger.share(place)
                 continue
-            if process not in under_way:
-                continue  # it was lost while it had nothing to do
+            if process not in under_way:  # it was lost while it had nothing to do
+                self._forget(process)
+                idle.remove(process)
+                continue
             place = under_way[process]
             if frame is None:
                 del under_way[process]
@@ -116,9 +121,12 @@ class LocalWorkers:
         with suppress(OSError):  # that it is gone, its listener tells
             write(process.stdin, Frame(JOB, place, job))
 
-    def _lose(self, process: subprocess.Popen[bytes], its_fate: str) -> None:
-        """A process that has gone, or has written what is no message."""
+    def _forget(self, process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
         self._processes.remove(process)
+
+    def _lose(self, process: subprocess.Popen[bytes], its_fate: str) -> None:
+        """A process that has gone, or has written what is no message."""
+        self._forget(process)
         self._tell(f"note: a worker was lost (exit code {process.returncode}); its work is {its_fate}")

@@ -102,7 +102,7 @@ def test_swing_up_tells_its_cost_writes_its_figures_and_goes_on_where_it_stopped
     assert trained == ["studies to train", "dpo_branched", "ppo_physics"]
     results = json.loads((tmp_path / "docs/results.json").read_text())
     assert {name: set(cell["steps_to"]) for name, cell in results["cells"].items()} == {
-        name: {"400"} for name in ("grpo branched", "dpo branched", "ppo, physics")
+        name: {"430"} for name in ("grpo branched", "dpo branched", "ppo, physics")
     }
     assert 0 <= results["cells"]["ppo, physics"]["page"]["hanging"]["iqm"] <= 1
     assert [(pair["first"], pair["second"]) for pair in results["pairs"]] == [("grpo branched", "dpo branched")]

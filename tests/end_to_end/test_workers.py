@@ -215,6 +215,18 @@ def test_a_job_that_no_worker_survives_is_tried_three_times(monkeypatch: pytest.
     assert told == [again, again, "note: a worker was lost (exit code 1); its work is given up"]
 
 
+def test_a_worker_that_is_lost_while_it_has_nothing_to_do_is_replaced() -> None:
+    told: list[str] = []
+    with LocalWorkers(2, told.append) as workers:
+        for process in workers._processes:
+            process.kill()
+            process.wait()
+        with pytest.raises(CartpoleError, match="JSONDecodeError"):
+            list(workers.run("cartpole_cli.sweep.trials:compute", [b"not a job"]))
+        assert len(workers._processes) <= 2
+    assert len(told) <= 1  # it had been given the job
+
+
 @pytest.mark.usefixtures("no_worker_survives")
 def test_a_search_goes_on_without_a_trial_that_no_worker_survives(cartpole: Run) -> None:
     ended = cartpole(*SWEEP, "--trials", "3", "--finalists", "0", "--workers", "3", "--name", "s", "--json")
