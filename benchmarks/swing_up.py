@@ -81,6 +81,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 CELLS = {
     **{name: Cell("pushes", recipe, changes) for name, (recipe, changes) in VARIANTS.items()},
     **{f"{name}, force": Cell("force", recipe, changes | FORCE) for name, (recipe, changes) in VARIANTS.items()},
+    **{f"{name}, sparse": Cell("sparse", VARIANTS[name][0], VARIANTS[name][1] | SPARSE) for name in ("ppo", "grpo")},
+    **{f"{name}, physics": Cell("physics", VARIANTS[name][0], VARIANTS[name][1] | PHYSICS) for name in ON_THE_PAGE},
     **{
         f"grpo unrelated, {128 // size} of {size}": Cell(
             "group size",
@@ -89,10 +91,8 @@ CELLS = {
         )
         for size in (4, 16)
     },
-    **{f"{name}, sparse": Cell("sparse", VARIANTS[name][0], VARIANTS[name][1] | SPARSE) for name in ("ppo", "grpo")},
-    **{f"{name}, physics": Cell("physics", VARIANTS[name][0], VARIANTS[name][1] | PHYSICS) for name in ON_THE_PAGE},
 }
-SEEDS = {"pushes": 32, "force": 16, "group size": 16, "sparse": 16, "physics": 16}
+SEEDS = {"pushes": 32, "force": 16, "sparse": 16, "physics": 16, "group size": 16}
 
 
 def main() -> None:
