@@ -92,7 +92,8 @@ CELLS = {
         for size in (4, 16)
     },
 }
-SEEDS = {"pushes": 32, "force": 16, "sparse": 16, "physics": 16, "group size": 16}
+MAIN = ("reinforce", "reinforce value", "ppo", "grpo", "dpo")
+SEEDS, SEEDS_OF_MAIN = 16, 32
 
 
 def main() -> None:
@@ -127,8 +128,9 @@ def file_name(name: str) -> str:
 def cell_recipe(name: str, settings: dict[str, dict[str, Any]], *, tiny: bool) -> str:
     cell = CELLS[name]
     changes = EQUAL | BASES[cell.recipe] | settings[cell.recipe] | cell.changes
-    seeds = {"trainer.seed": 0, "trainer.num_seeds": 2 if tiny else SEEDS[cell.group]}
-    return recipe_text(cell.recipe, changes | every(cell.recipe, changes) | seeds | (TINY if tiny else {}))
+    seeds = {"trainer.seed": 0, "trainer.num_seeds": SEEDS_OF_MAIN if name in MAIN else SEEDS}
+    smaller = TINY | {"trainer.num_seeds": 2} if tiny else {}
+    return recipe_text(cell.recipe, changes | every(cell.recipe, changes) | seeds | smaller)
 
 
 def every(recipe: str, changes: dict[str, Any]) -> dict[str, int]:
