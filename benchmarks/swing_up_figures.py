@@ -29,10 +29,12 @@ COMPARED: dict[str, Callable[[Scores], list[float]]] = {
     "final": lambda scores: scores.final,
 }
 PAGE = {
-    "overall": "stands, all conditions",
-    "hanging": "hanging start",
-    "grid": "slider grid, calm",
+    "overall": ("stands", "", "stands, all conditions"),
+    "hanging": ("stands", "hanging start", "stands, hanging start"),
+    "upright": ("upright", "hanging start", "time upright, hanging start"),
+    "grid": ("stands", "slider grid, calm", "stands, slider grid, calm"),
 }
+"""By key: a figure of a condition, "" for all of them, and what the table calls it."""
 Row = dict[str, Any]
 
 
@@ -59,16 +61,14 @@ def write_figures(
 
 
 def on_the_page(targets: list[Row]) -> dict[str, list[float]]:
-    """Shares that stand, by what is judged, of each seed."""
+    """The figures of PAGE, of each seed."""
 
-    def share(target: Row, name: str) -> float:
-        return next(float(each["stands"]["value"]) for each in target["conditions"] if each["name"] == name)
+    def share(target: Row, figure: str, condition: str) -> float:
+        if not condition:
+            return float(target["overall"]["value"])
+        return next(float(each[figure]["value"]) for each in target["conditions"] if each["name"] == condition)
 
-    named = {key: name for key, name in PAGE.items() if key != "overall"}
-    return {
-        "overall": [float(target["overall"]["value"]) for target in targets],
-        **{key: [share(target, name) for target in targets] for key, name in named.items()},
-    }
+    return {key: [share(target, figure, name) for target in targets] for key, (figure, name, _) in PAGE.items()}
 
 
 def table(cells: dict[str, Row]) -> list[str]:
@@ -93,7 +93,8 @@ def table(cells: dict[str, Row]) -> list[str]:
 def page_table(cells: dict[str, Row]) -> list[str]:
     """Markdown: a row for each cell that a web page's conditions judged."""
     judged_cells = {name: cell["page"] for name, cell in cells.items() if "page" in cell}
-    lines = [f"| cell | {' | '.join(PAGE.values())} |", f"|{'---|' * (len(PAGE) + 1)}"]
+    titles = [title for _, _, title in PAGE.values()]
+    lines = [f"| cell | {' | '.join(titles)} |", f"|{'---|' * (len(PAGE) + 1)}"]
     for name, page in judged_cells.items():
         shares = [f"{page[key]['iqm']:.1%} ({page[key]['ci95'][0]:.1%} - {page[key]['ci95'][1]:.1%})" for key in PAGE]
         lines.append(f"| {name} | {' | '.join(shares)} |")
