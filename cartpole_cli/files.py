@@ -88,6 +88,22 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def check_can_write(path: Path) -> None:
+    """Before the work whose result goes there: a folder has that name, or the folders that it needs cannot be made.
+
+    Raises:
+        CartpoleError: it could not be written.
+    """
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        nearest = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 @contextmanager
 def folders_for(path: Path) -> Iterator[None]:
     """Make the folders that a file needs. If anything goes wrong, those made here are gone again.

@@ -9,18 +9,21 @@ from typing import Any
 
 from cartpole_cli.environments.recording import Recording
 from cartpole_cli.errors import CartpoleError, one_line
-from cartpole_cli.files import folders_for, replacing
+from cartpole_cli.files import check_can_write, folders_for, replacing
 
 FORMATS = {".mp4": ("libx264", "yuv420p"), ".gif": ("gif", "rgb8")}
 
 
 def check_can_film(path: Path | None = None) -> None:
-    """Raises CartpoleError if a package is missing, or the file has another ending than .mp4 or .gif."""
+    """Raises CartpoleError if a package is missing, or the file has another ending than .mp4 or .gif, or could
+    not be written."""
     missing = [name for name in ("av", "pygame") if importlib.util.find_spec(name) is None]
     if missing:
         raise CartpoleError(f"filming needs {' and '.join(missing)}: pip install 'cartpole-cli[video]'")
     if path is not None and path.suffix not in FORMATS:
         raise CartpoleError(f"{path}: not a name for a film; allowed: {' or '.join(FORMATS)}")
+    if path is not None:
+        check_can_write(path)
 
 
 def film(recording: Recording, path: Path) -> None:

@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from cartpole_cli.errors import CartpoleError, printable
-from cartpole_cli.files import folders_for, write_file
+from cartpole_cli.files import check_can_write, folders_for, write_file
 from cartpole_cli.libraries import quiet_matplotlib
 from cartpole_cli.scoring.page.suite import Suite
 
 
 def check_can_draw(path: Path, suite: Suite) -> None:
-    """Raises CartpoleError if matplotlib is missing, the file has another ending than .png, or there is no grid."""
+    """Raises CartpoleError if matplotlib is missing, the file has another ending than .png, or there is no grid, or
+    the file could not be written."""
     if path.suffix.lower() != ".png":
         raise CartpoleError(f"{path}: not a name for a heat map; allowed: .png")
     if importlib.util.find_spec("matplotlib") is None:
         raise CartpoleError("drawing needs matplotlib: pip install 'cartpole-cli[plot]'")
     if all(condition.num_cells == 1 for condition in suite.condition):
         raise CartpoleError(f"{path}: the suite has no grid to draw; expected a condition with several gravities")
+    check_can_write(path)
 
 
 def draw(report: dict[str, Any], path: Path) -> None:

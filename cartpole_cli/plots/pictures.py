@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cartpole_cli.errors import CartpoleError, printable
-from cartpole_cli.files import folders_for, write_file
+from cartpole_cli.files import check_can_write, folders_for, write_file
 from cartpole_cli.libraries import quiet_matplotlib
 from cartpole_cli.plots.curves import Curve
 from cartpole_cli.plots.slices import Slice
@@ -29,11 +29,13 @@ def can_draw() -> bool:
 
 
 def check_can_draw(path: Path) -> None:
-    """Raises CartpoleError if matplotlib is missing, or the file has another ending than .svg or .png."""
+    """Raises CartpoleError if matplotlib is missing, or the file has another ending than .svg or .png, or could not be
+    written."""
     if path.suffix.lower() not in ENDINGS:
         raise CartpoleError(f"{path}: not a name for a picture; allowed: {' or '.join(ENDINGS)}")
     if not can_draw():
         raise CartpoleError("drawing needs matplotlib: pip install 'cartpole-cli[plot]'")
+    check_can_write(path)
 
 
 def draw(panels: dict[str, Sequence[Curve]], paths: Sequence[Path], *, x_label: str, y_label: str) -> None:

@@ -187,7 +187,10 @@ MISTAKES = {
     "a heat map of another ending": (("--suite", "mine.toml", "--heatmap", "x.jpg"), ".png"),
     "a heat map of a suite without a grid": (("--suite", "flat.toml", "--heatmap", "x.png"), "no grid"),
     "a heat map of two": (("force.onnx", "--suite", "mine.toml", "--heatmap", "x.png"), "one TARGET"),
+    "a heat map in a file": (("--suite", "mine.toml", "--heatmap", "mine.toml/x.png"), "(Not a directory)"),
     "a film of another ending": (("--video", "x.avi"), ".mp4"),
+    "a film in a file": (("--video", "mine.toml/x.gif"), "mine.toml/x.gif: cannot be written (Not a directory)"),
+    "a film over a folder": (("--video", "folder.gif"), "folder.gif: cannot be written (Is a directory)"),
 }
 
 
@@ -195,6 +198,7 @@ MISTAKES = {
 def test_a_mistake_is_one_line_before_anything_runs(evaluate, monkeypatch, options, reason):
     loaded = "cartpole_cli.scoring.candidates.load_candidate"
     monkeypatch.setattr(loaded, lambda *arguments, **options: pytest.fail("something was played"))
+    Path("folder.gif").mkdir()
     Path("flat.toml").write_text(MINE.replace("[5, 20]", "5").replace("[0.5, 1]", "1"), encoding="utf-8")
     ended = evaluate("force.onnx", *options)
     assert (ended.code, ended.out) == (2, "")
