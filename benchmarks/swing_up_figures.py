@@ -24,6 +24,10 @@ TITLES = {
     "sparse": "Pushes, sparse reward",
     "physics": "Pushes, randomized physics",
 }
+MAIN = ("pushes", "force")
+ON_STEPS = (X_LABELS["steps"], Y_LABELS["held-out"])
+ON_SECONDS = ("core-seconds per seed", Y_LABELS["held-out"])
+PROFILES = ("tau: final return", "share of seeds above tau")
 COMPARED: dict[str, Callable[[Scores], list[float]]] = {
     "mean_held_out": lambda scores: scores.mean_held_out,
     "final": lambda scores: scores.final,
@@ -112,7 +116,7 @@ def pair_table(pairs: list[Row]) -> list[str]:
 def draw_pictures(
     studies: dict[str, Path], groups: dict[str, str], cells: dict[str, Row], scores: dict[str, Scores], docs: Path
 ) -> None:
-    """Learning curves on env steps and on core-seconds, and performance profiles; a panel for each group."""
+    """Learning curves of all groups, and of the main ones on core-seconds and performance profiles, too."""
     on_steps: dict[str, list[Curve]] = {}
     on_seconds: dict[str, list[Curve]] = {}
     profiles: dict[str, list[Curve]] = {}
@@ -127,9 +131,12 @@ def draw_pictures(
         profiles.setdefault(title, []).append(
             Curve(name, thresholds, np.array([np.mean(final > tau) for tau in thresholds]))
         )
+    main = {TITLES[group] for group in MAIN}
     for file, panels, x_label, y_label in (
-        ("swing_up", on_steps, X_LABELS["steps"], Y_LABELS["held-out"]),
-        ("seconds", on_seconds, "core-seconds per seed", Y_LABELS["held-out"]),
-        ("profiles", profiles, "tau: final return", "share of seeds above tau"),
+        ("swing_up", {title: on_steps[title] for title in on_steps if title in main}, *ON_STEPS),
+        ("variants", {title: on_steps[title] for title in on_steps if title not in main}, *ON_STEPS),
+        ("seconds", {title: on_seconds[title] for title in on_seconds if title in main}, *ON_SECONDS),
+        ("profiles", {title: profiles[title] for title in profiles if title in main}, *PROFILES),
     ):
-        draw(panels, [docs / f"{file}.svg"], x_label=x_label, y_label=y_label)
+        if panels:
+            draw(panels, [docs / f"{file}.svg"], x_label=x_label, y_label=y_label)

@@ -106,7 +106,7 @@ def test_swing_up_tells_its_cost_writes_its_figures_and_goes_on_where_it_stopped
     }
     assert 0 <= results["cells"]["ppo, physics"]["page"]["hanging"]["iqm"] <= 1
     assert [(pair["first"], pair["second"]) for pair in results["pairs"]] == [("grpo branched", "dpo branched")]
-    pictures = {f"{name}.svg" for name in ("swing_up", "seconds", "profiles")}
+    pictures = {f"{name}.svg" for name in ("swing_up", "variants", "seconds", "profiles")}
     written = {path.name for path in (tmp_path / "docs").iterdir()}
     assert written == {"searches.json", "results.json", "tables.md", *pictures}
 
