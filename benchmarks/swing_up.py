@@ -49,7 +49,9 @@ SMALL_BATCH = {"environment.num_envs": 32, "algorithm.group_size": 4}
 BASES: dict[str, dict[str, Any]] = {"reinforce": {}, "ppo": {}, "grpo": SMALL_BATCH, "dpo": SMALL_BATCH}
 LEARNING_RATES = "log(5e-4,5e-2)"
 TUNING = ("--trials", "16", "--seeds", "2", "--finalists", "0", "--sampler", "random")
-TUNING_SEED, SUITE_EPISODES = 1000, 20
+TUNING_SEED = 1000
+SUITE_EPISODES = 2
+"""Per condition and seed; of a grid of sliders, in each cell."""
 TINY = {
     "trainer.num_steps": 2_000,
     "trainer.evaluation_episodes": 4,
@@ -183,7 +185,7 @@ def on_the_page(study: Path, *, tiny: bool) -> list[dict[str, Any]]:
     path = study.with_name(f"{study.name}.page.json")
     if not path.exists():
         seeds = sorted(study.glob("s*/best.pth"), key=lambda best: int(best.parent.name[1:]))
-        episodes = "2" if tiny else str(SUITE_EPISODES)
+        episodes = "1" if tiny else str(SUITE_EPISODES)
         words = [*CARTPOLE, "eval", *map(str, seeds[:SEEDS]), "--suite", "page", "--episodes", episodes, "--json"]
         path.write_text(run(words).output)
     found: list[dict[str, Any]] = json.loads(path.read_text())["targets"]
