@@ -94,7 +94,7 @@ def _runs() -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("cartpole train --recipe pp", ["ppo", "ppo-continuous"]),
+        ("cartpole train --recipe pp", ["ppo", "ppo-continuous", "ppo-swing-up"]),
         ("cartpole train --device c", ["cpu", "cuda"]),
         ("cartpole train --resume al", ["alpha", "alpine"]),
         ("cartpole eval al", ["alpha", "alpine"]),
