@@ -67,6 +67,9 @@ class LocalWorkers:
         under_way: dict[subprocess.Popen[bytes], int] = {}
 
         def hand_out() -> None:
+            for gone in [process for process in idle if process.poll() is not None]:
+                idle.remove(gone)
+                self._forget(gone)
             while ledger.waiting and len(under_way) < self.count:
                 process = idle.pop() if idle else self._start()
                 under_way[process] = place = ledger.take()
@@ -80,10 +83,8 @@ class LocalWorkers:
                 place = next(iter(under_way.values()))
                 yield place, ledger.share(place)
                 continue
-            if process not in under_way:  # it was lost while it had nothing to do
-                self._forget(process)
-                idle.remove(process)
-                continue
+            if process not in under_way:
+                continue  # it was lost while it had nothing to do
             place = under_way[process]
             if frame is None:
                 del under_way[process]
