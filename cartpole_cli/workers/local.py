@@ -43,10 +43,7 @@ class LocalWorkers:
         return f"{self.count} processes"
 
     def __enter__(self) -> "LocalWorkers":
-        """Start them all: they import what any job needs while the driver gets ready."""
         self._scratch = tempfile.mkdtemp(prefix="cartpole-")
-        for _ in range(self.count):
-            self._start()
         return self
 
     def __exit__(

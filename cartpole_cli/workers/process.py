@@ -6,7 +6,6 @@ Its temporary files are in that folder, which is the driver's to remove. It igno
 answer, too; when the driver is gone, it leaves at once, in the middle of a job, and the folder goes.
 """
 
-import importlib
 import os
 import queue
 import shutil
@@ -36,7 +35,6 @@ def main() -> None:
             os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    importlib.import_module("cartpole_cli.training.build")  # a second or more, and any job needs it
     while True:
         frame = jobs.get()
         function, _, content = frame.content.partition(b"\n")
