@@ -15,6 +15,7 @@ DRAWN = (
     "REINFORCE, leave one out",
     "REINFORCE, value, gamma 0.99",
     "GAE(0.9), gamma 0.99",
+    "GAE(0.9), gamma 0.99, refitted",
     "GRPO outcome, G = 16",
     "GRPO to-go, G = 16",
     "GRPO to-go, G = 16, unrelated",
