@@ -11,7 +11,6 @@ from cartpole_cli.plots.curves import Curve
 from cartpole_cli.plots.pictures import draw
 
 DRAWN = (
-    "REINFORCE, none",
     "REINFORCE, leave one out",
     "REINFORCE, value, gamma 0.99",
     "GAE(0.9), gamma 0.99",
@@ -20,7 +19,9 @@ DRAWN = (
     "GRPO to-go, G = 16",
     "GRPO to-go, G = 16, unrelated",
     "DPO, window same_length",
+    "REINFORCE, none",
 )
+"""What may not be decidable is last, so that the others have one colour in both panels."""
 MOST_STEPS, NUM_POINTS = 50_000, 101
 Results = dict[str, dict[str, dict[str, Any]]]
 
