@@ -14,7 +14,6 @@ last state. An update ends, as in stable-baselines3, at the first minibatch on w
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,7 +39,6 @@ class PPORows(Rows):
     advantage: Float[Tensor, "S *rows"]
     value_target: Float[Tensor, "S *rows"]
     clip_range: Float[Tensor, "S"]
-    entropy_coefficient: Float[Tensor, "S"]
 
 
 class PPO(Algorithm[PPORecipe, PPORows]):
@@ -89,25 +87,20 @@ class PPO(Algorithm[PPORecipe, PPORows]):
             advantage=advantage,
             value_target=advantage + value,
             clip_range=self.clip_range,
-            entropy_coefficient=self.entropy_coefficient,
         )
 
     def epochs(
         self, targets: PPORows, streams: Streams, iteration: int, progress: Float[Tensor, "S"]
     ) -> Iterator[list[list[PPORows]]]:
-        scheduled = {
-            "clip_range": _scheduled(self.clip_range, self.section.clip_range_schedule, progress),
-            "entropy_coefficient": _scheduled(
-                self.entropy_coefficient, self.section.entropy_coefficient_schedule, progress
-            ),
-        }
+        is_linear = self.section.clip_range_schedule == "linear"
+        clip_range = self.clip_range * (1 - progress) if is_linear else self.clip_range
         for epoch in range(self.section.num_epochs):
             key = streams.uniform("minibatches", iteration, epoch, shape=targets.weight.shape[1:])
             packing = pack(targets.valid, self.section.minibatch_size, key)
             rows = packing.take(targets)
             advantage = normalize(rows.advantage, rows.weight) if self.section.normalize_advantage else rows.advantage
             weight = rows.weight / rows.weight.sum(dim=-1, keepdim=True).clamp(min=1.0)
-            rows = replace(rows, advantage=advantage, weight=weight, **scheduled)
+            rows = replace(rows, advantage=advantage, weight=weight, clip_range=clip_range)
             yield [[minibatch] for minibatch in packing.split(rows)]
 
     def loss(self, policy: PolicyNetwork, batch: PPORows) -> Loss:
@@ -118,7 +111,7 @@ class PPO(Algorithm[PPORecipe, PPORows]):
         entropy = losses.weighted_sum(distribution.entropy(), batch.weight)
         total = surrogate + self.value_coefficient * value_loss
         if self.section.entropy_coefficient:
-            total = total - batch.entropy_coefficient * entropy
+            total = total - self.entropy_coefficient * entropy
         with torch.no_grad():
             kl = losses.weighted_sum(losses.kl_k3(log_ratio), batch.weight)
             clipped = (log_ratio.expm1().abs() > batch.clip_range.unsqueeze(1)).to(kl.dtype)
@@ -140,12 +133,6 @@ class PPO(Algorithm[PPORecipe, PPORows]):
 
     def diagnostics(self, targets: PPORows) -> dict[str, Float[Tensor, "S"]]:
         return {"explained_variance": explained_variance(targets.old_value, targets.value_target, targets.valid)}
-
-
-def _scheduled(
-    start: Float[Tensor, "S"], schedule: Literal["constant", "linear"], progress: Float[Tensor, "S"]
-) -> Float[Tensor, "S"]:
-    return start * (1 - progress) if schedule == "linear" else start
 
 
 def explained_variance(

@@ -56,8 +56,6 @@ class PPORecipe(Section):
     """Distance from the old value at which the value loss is clipped, in units of return; unset: no clipping."""
     entropy_coefficient: NonNegativeFloat = 0.0
     """Weight of the entropy bonus."""
-    entropy_coefficient_schedule: Literal["constant", "linear"] = "constant"
-    """How `entropy_coefficient` changes: not at all, or linearly to 0 at `trainer.schedule_steps`."""
     target_kl: PositiveFloat | None = None
     """End an update early once the estimated KL divergence from the collecting policy exceeds 1.5 times this value;
     unset: never."""

@@ -110,8 +110,7 @@ def _differences(
 def notes(before: Recipe, after: Recipe, state: dict[str, Any] | None) -> Iterator[str]:
     """What becomes of linear schedules."""
     old, new = before.trainer, after.trainer
-    schedules = [value for key, value in after.algorithm if key.endswith("_schedule")]
-    linear = "linear" in (new.learning_rate_schedule, *schedules)
+    linear = new.learning_rate_schedule == "linear" or getattr(after.algorithm, "clip_range_schedule", "") == "linear"
     if state is None or not linear or all(finished_seeds(state["trainer"], new.num_steps, new.stop_at_return)):
         return
     done = int(state["trainer"]["env_steps"].max())

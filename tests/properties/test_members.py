@@ -29,7 +29,6 @@ ALGORITHMS: dict[str, tuple[Any, dict[str, tuple[float, float]]]] = {
             clip_range_schedule="linear",
             value_clip_range=1.0,
             entropy_coefficient=0.01,
-            entropy_coefficient_schedule="linear",
             target_kl=0.02,
         ),
         {

@@ -175,25 +175,6 @@ def test_the_clip_range_stays_or_falls_with_each_seeds_progress():
         torch.testing.assert_close(batch.clip_range, torch.tensor([0.15, 0.0]))
 
 
-def test_the_entropy_bonus_stays_or_falls_with_each_seeds_progress():
-    network, progress = policy(), torch.tensor([0.25, 1.0])
-    without, constant, annealed = (
-        [
-            algorithm.loss(network, batch)
-            for batch in batches(algorithm, algorithm.targets(rollout(), network, policy()), progress=progress)[0]
-        ]
-        for algorithm in (
-            ppo(),
-            ppo(entropy_coefficient=0.1),
-            ppo(entropy_coefficient=0.1, entropy_coefficient_schedule="linear"),
-        )
-    )
-    for plain, full, falling in zip(without, constant, annealed, strict=True):
-        bonus = 0.1 * plain.terms["entropy"]
-        torch.testing.assert_close(full.total, plain.total - bonus)
-        torch.testing.assert_close(falling.total, plain.total - bonus * torch.tensor([0.75, 0.0]))
-
-
 def test_every_valid_row_is_used_once_per_epoch():
     valid = some_invalid()
     targets = numbered(ppo().targets(replace(rollout(), valid=valid), policy(), policy()))
@@ -294,7 +275,6 @@ def hand_batch(ratios: tuple[float, ...], advantage: tuple[float, ...], network:
         value_target=torch.full((S, len(ratios)), 4.0),
         weight=torch.full((S, len(ratios)), 1 / len(ratios)),
         clip_range=torch.full((S,), 0.2),
-        entropy_coefficient=torch.zeros(S),
     )
 
 
