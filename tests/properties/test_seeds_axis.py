@@ -302,7 +302,6 @@ def test_a_seed_is_its_solo_run_with_every_option_of_ppo(task: str) -> None:
         clip_range_schedule="linear",
         value_clip_range=0.2,
         entropy_coefficient=0.01,
-        entropy_coefficient_schedule="linear",
     )
     policy = PolicyRecipe(hidden_sizes=(32, 16), activation="relu", squash="tanh")
     _assert_seed_equals_solo(_recipe(algorithm, task, policy=policy), 4)
